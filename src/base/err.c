@@ -1,0 +1,124 @@
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+static const char *const kind_names[] = {
+#define X(name, word) word,
+    ERR_KINDS(X)
+#undef X
+};
+
+const char *err_kind_name(enum err_kind kind)
+{
+    return (size_t)kind < ARRAY_LEN(kind_names) ? kind_names[kind] : "unknown";
+}
+
+static void make_printable(char *s)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if ((c < 0x20 && c != '\n') || c == 0x7f)
+            *s = '?';
+    }
+}
+
+int err_set(struct err *err, enum err_kind kind, const char *fmt, ...)
+{
+    if (err_is_set(err))
+        return -1;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(err->text, sizeof err->text, fmt, ap);
+    va_end(ap);
+    make_printable(err->text);
+    err->hint[0] = '\0';
+    err->kind = kind;
+    return -1;
+}
+
+static enum err_kind kind_of_errno(int e)
+{
+    switch (e) {
+    case ENOENT:
+    case ENOTDIR:
+        return ERR_NOTFOUND;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return ERR_DENIED;
+    case ENOSPC:
+    case EDQUOT:
+        return ERR_NOSPACE;
+    case ENOMEM:
+        return ERR_NOMEM;
+    case EEXIST:
+        return ERR_EXISTS;
+    case ETIMEDOUT:
+        return ERR_TIMEOUT;
+    default:
+        return ERR_SYSTEM;
+    }
+}
+
+int err_sys(struct err *err, const char *fmt, ...)
+{
+    int saved = errno;
+    if (err_is_set(err))
+        return -1;
+    char what[ERR_TEXT_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    char reason[128];
+    return err_set(err, kind_of_errno(saved), "%s: %s", what, strerror_r(saved, reason, sizeof reason));
+}
+
+int err_nomem(struct err *err)
+{
+    return err_set(err, ERR_NOMEM, "out of memory");
+}
+
+int err_wrap(struct err *err, const char *fmt, ...)
+{
+    char text[ERR_TEXT_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (n < 0 || (size_t)n >= sizeof text - 3)
+        return -1;
+    snprintf(text + n, sizeof text - (size_t)n, ": %s", err->text);
+    make_printable(text);
+    memcpy(err->text, text, sizeof text);
+    return -1;
+}
+
+int err_hint(struct err *err, const char *fmt, ...)
+{
+    if (err->hint[0])
+        return -1;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(err->hint, sizeof err->hint, fmt, ap);
+    va_end(ap);
+    make_printable(err->hint);
+    return -1;
+}
+
+int err_move(struct err *dst, struct err *src)
+{
+    if (!err_is_set(dst))
+        *dst = *src;
+    err_clear(src);
+    return -1;
+}
+
+void err_clear(struct err *err)
+{
+    err->kind = ERR_NONE;
+    err->text[0] = '\0';
+    err->hint[0] = '\0';
+}

@@ -1,0 +1,74 @@
+/* str: views into text (struct span), owned strings, string lists.
+ *
+ * Views in, bounded buffers out: a function that reads text takes a span; one that makes text fills a struct buf. */
+#ifndef BERTH_BASE_STR_H
+#define BERTH_BASE_STR_H
+
+#include "base/attr.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+struct span {
+    const char *p;
+    size_t n;
+};
+
+#define SPAN_LIT(s)                                                                                                    \
+    (struct span)                                                                                                      \
+    {                                                                                                                  \
+        (s), sizeof(s) - 1                                                                                             \
+    }
+#define SPAN_FMT(s) (int)(s).n, (s).p /* for "%.*s" */
+
+static inline struct span span_of(const char *s)
+{
+    return (struct span){s, s ? strlen(s) : 0};
+}
+
+bool span_eq(struct span a, struct span b);
+bool span_eq_nocase(struct span a, struct span b); /* ASCII */
+bool span_starts(struct span s, struct span prefix);
+bool span_ends(struct span s, struct span suffix);
+struct span span_trim(struct span s); /* spaces, tabs, CR, LF */
+
+/* Split off what stands before `sep`; false where there is none (then *head = s, *tail = empty). */
+bool span_cut(struct span s, char sep, struct span *head, struct span *tail);
+
+/* Decimal without sign, spaces or overflow. */
+int span_to_u64(struct span s, uint64_t *out, struct err *err);
+
+bool str_eq(const char *a, const char *b); /* NULL equals NULL only */
+bool str_empty(const char *s);             /* NULL or "" */
+
+/* Owned copies; NULL with ERR_NOMEM set. Free with free(). */
+char *str_dup(const char *s, struct err *err);
+char *str_dup_span(struct span s, struct err *err);
+char *str_printf(struct err *err, const char *fmt, ...) ATTR_PRINTF(2, 3);
+
+/* Overwrite, then free: for secrets. NULL is fine. */
+void str_free_secret(char *s);
+void mem_wipe(void *p, size_t n); /* never optimised away */
+
+/* A growing list of owned strings, always followed by a NULL entry. */
+struct strv {
+    char **v;
+    size_t n;
+};
+int strv_add(struct strv *v, const char *s, struct err *err);
+int strv_addf(struct strv *v, struct err *err, const char *fmt, ...) ATTR_PRINTF(3, 4);
+void strv_release(struct strv *v);
+
+/* Sizes and times for people: "1.5 GiB", "3m12s". `out` is returned. */
+#define HUMAN_MAX 24
+char *human_bytes(char out[HUMAN_MAX], uint64_t bytes);
+char *human_duration(char out[HUMAN_MAX], uint64_t ms);
+
+/* "10GB", "1.5Gi", "500m"-less byte sizes as job files and options write them; plain numbers are bytes. */
+int parse_bytes(struct span s, uint64_t *out, struct err *err);
+/* "90s", "10m", "2h", "1d", "1h30m", "250ms"; a bare number counts in `bare_unit_ms`. */
+int parse_duration_ms(struct span s, uint64_t bare_unit_ms, uint64_t *out_ms, struct err *err);
+
+#endif

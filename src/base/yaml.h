@@ -1,0 +1,23 @@
+/* yaml: YAML 1.1 text to a JSON value, with the line of every node. By libyaml.
+ *
+ * Scalars follow the YAML core schema (null, true/false, integers, floats, else strings; quoted is always a string).
+ * Limits: depth JSON_DEPTH_MAX, nodes YAML_NODES_MAX after alias expansion (which stops alias bombs), one document,
+ * string keys only, duplicate keys refused. */
+#ifndef BERTH_BASE_YAML_H
+#define BERTH_BASE_YAML_H
+
+#include "base/json.h"
+
+#define YAML_NODES_MAX 100000
+
+struct yaml_lines; /* value → line */
+
+/* Owned value and (where `lines` is not NULL) its line table. ERR_INVALID "line 3: …". */
+json_t *yaml_parse(struct span text, struct yaml_lines **lines, struct err *err);
+unsigned yaml_line_of(const struct yaml_lines *lines, const json_t *value); /* 0: unknown */
+void yaml_lines_free(struct yaml_lines *lines);
+
+/* A JSON value as block-style YAML. */
+int yaml_write(const json_t *value, struct buf *out, struct err *err);
+
+#endif

@@ -1,0 +1,88 @@
+/* http: single HTTP calls that block the calling thread: listings, HEADs, tokens, the container engine's API.
+ *
+ * One struct http holds a pool of kept-alive connections (libcurl easy handles) and may be used by any number of
+ * threads at once. Retries, back-off with full jitter, Retry-After, and redirects are berth's own (docs: 20 s connect,
+ * 5 tries, at most 5 redirects; a redirect to another origin loses Authorization, Cookie, x-amz-security-token). Bodies
+ * are bounded. */
+#ifndef BERTH_XFER_HTTP_H
+#define BERTH_XFER_HTTP_H
+
+#include "base/buf.h"
+#include "base/cancel.h"
+#include "base/err.h"
+#include "xfer/policy.h"
+
+#include <stdint.h>
+
+struct http;
+
+struct http_opts {
+    struct xfer_policy policy;            /* strings are copied */
+    const char *unix_socket;              /* NULL: TCP. All requests of this struct http go there. */
+    const char *client_cert, *client_key; /* PEM files for TLS to an engine; NULL: none */
+    const char *user_agent;               /* NULL: "berth/<version>" */
+    uint32_t max_connections;             /* kept for reuse; 0: 32 */
+};
+
+int http_open(struct http **out, const struct http_opts *opts, struct err *err);
+void http_free(struct http *h);
+
+struct http_header {
+    const char *name; /* any case */
+    const char *value;
+};
+
+/* What came back. Header names are lower case; the first of equal names wins in http_response_get(). */
+struct http_response {
+    int status;
+    struct http_header *headers;
+    size_t header_count;
+    struct buf body;          /* empty where a `body` callback took it */
+    int64_t date_ms;          /* of the Date header; 0: none */
+    char effective_url[1024]; /* redacted: after redirects, without query */
+};
+void http_response_release(struct http_response *r);
+const char *http_response_get(const struct http_response *r, const char *name); /* NULL: absent */
+
+struct http_request {
+    const char *method; /* NULL: GET */
+    const char *url;
+    const struct http_header *headers;
+    size_t header_count;
+    struct span body;
+    /* A streamed body instead of `body`: like fread; called on the calling thread, restarted never (so such a request
+     * is tried once). body_length: UINT64_MAX for chunked. */
+    int64_t (*read_body)(void *ctx, void *p, size_t max, struct err *err);
+    uint64_t body_length;
+    /* A streamed answer: called with each piece of a 2xx body on the calling thread; -1 ends the call with that err.
+     * Error bodies still go to response.body. NULL: all of it to response.body. */
+    int (*on_body)(void *ctx, const struct http_response *head, const void *p, size_t n, struct err *err);
+    void *ctx;                   /* for read_body and on_body */
+    size_t body_max;             /* most bytes of an answer kept in response.body; 0: 4 MiB. Above: ERR_LIMIT */
+    uint32_t connect_timeout_ms; /* 0: 20,000 */
+    uint32_t idle_timeout_ms;    /* no byte for so long: ERR_TIMEOUT; 0: 30,000; UINT32_MAX: none (log streams) */
+    uint32_t total_timeout_ms;   /* 0: none */
+    unsigned tries;              /* 0: 5; 1 for what must not be repeated */
+    bool keep_redirects;         /* 3xx is given back instead of followed */
+    /* Asked before each try for the headers that depend on time or credentials; replaces headers of the same name. The
+     * array it returns is borrowed until its next call. NULL: none. */
+    int (*sign)(void *sign_ctx, const char *method, const char *url, const struct http_header **headers, size_t *n,
+                struct err *err);
+    void *sign_ctx;
+    const struct cancel *cancel;
+};
+
+/* 0: an answer came, whatever its status (look at it); -1: none could be had, with the kind of error (TRANSIENT after
+ * the tries, TIMEOUT, REFUSED by policy, CANCELLED, DENIED for TLS failures is PROTOCOL …). Retried within: connection
+ * errors, 408, 429, 500, 502, 503, 504; the last answer is given back when the tries are spent. */
+int http_call(struct http *h, const struct http_request *req, struct http_response *resp, struct err *err);
+
+/* A two-way byte stream: POST that is answered by a raw stream that goes on until one side closes (the engine's
+ * attach). Returns after the answer's headers. Reading blocks until bytes, end (0) or cancel. */
+struct http_stream;
+int http_stream_open(struct http *h, const struct http_request *req, struct http_stream **out, int *status,
+                     struct buf *error_body, struct err *err);
+int64_t http_stream_read(struct http_stream *s, void *p, size_t max, struct err *err);
+void http_stream_free(struct http_stream *s);
+
+#endif
