@@ -1,0 +1,184 @@
+/* cache: verified blobs and snapshots on disk, shared by every job of one user, safe under concurrent processes.
+ *
+ * Words. A *blob* is an immutable file of content; its id is its SHA-256 where that was computed or verified, else
+ * random. An *origin* names bytes at their source (source, location, version); it leads to a blob. A *snapshot* is a
+ * sorted list (path, blob); its id is the hash of that list, and its *view* is a folder of hard links that a job mounts
+ * read-only. An *entry* says which snapshot an identity had, for whom, and when.
+ *
+ * Promises. Nothing partial is ever visible; files and index agree after any crash; what is leased or pinned is never
+ * evicted; a claimed digest alone never selects a blob; nothing outside the folder is touched; the same object wanted
+ * twice is fetched once, across processes.
+ *
+ * A struct cache is thread-safe. Functions may block on disk and on SQLite's write lock (bounded), never on the
+ * network. */
+#ifndef BERTH_CACHE_CACHE_H
+#define BERTH_CACHE_CACHE_H
+
+#include "base/arena.h"
+#include "base/cancel.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "digest/digest.h"
+#include "xfer/partmap.h"
+
+#include <stdint.h>
+
+struct cache;
+
+struct cache_opts {
+    const char *dir;
+    uint64_t max_bytes;      /* 0: no quota but the floor below */
+    uint64_t min_free_bytes; /* UINT64_MAX: 10 % of the file system */
+    uint64_t ttl_ms;         /* 0: 24 h */
+    bool durable;            /* syncfs before an index commit (default of the command line; off on tmpfs by itself) */
+};
+
+/* Creates the folder (0700) and layout; migrates an older layout, refuses a newer one; runs the cheap repair. */
+int cache_open(struct cache **out, const struct cache_opts *opts, struct err *err);
+void cache_free(struct cache *c);
+
+#define BLOB_ID_MAX     68 /* 64 hex digits, or 'r' and 32 */
+#define SNAPSHOT_ID_MAX 65
+
+/* Bytes at their source. Equal triples mean equal bytes: `version` is a version id, a strong ETag, a commit, a digest.
+ * With version NULL nothing is ever found (it may be stored). */
+struct cache_origin {
+    const char *source;   /* "s3", "hf", … */
+    const char *location; /* "<endpoint>/<bucket>/<key>" */
+    const char *version;
+    uint64_t size; /* XFER_SIZE_UNKNOWN allowed */
+};
+
+struct cache_blob {
+    bool found;
+    char id[BLOB_ID_MAX];
+    uint64_t size;
+};
+
+/* Many origins at once; each found blob is protected by `lease` from now on (see leases). */
+struct cache_lease;
+int cache_lookup(struct cache *c, struct cache_lease *lease, const struct cache_origin *origins, size_t n,
+                 struct cache_blob *out, struct err *err);
+
+/* Filling: single flight per origin. CACHE_FILL_MINE gives the file to write; CACHE_FILL_HIT: somebody stored it
+ * meanwhile; CACHE_FILL_BUSY: another thread or process is fetching it: wait with cache_fill_wait() or come again. */
+enum cache_fill_state { CACHE_FILL_MINE, CACHE_FILL_HIT, CACHE_FILL_BUSY };
+struct cache_fill;
+int cache_fill_begin(struct cache *c, struct cache_lease *lease, const struct cache_origin *origin,
+                     struct cache_fill **out, struct cache_blob *hit, enum cache_fill_state *state, struct err *err);
+/* Block until the other fetcher ended (either way), or cancelled. */
+int cache_fill_wait(struct cache *c, const struct cache_origin *origin, const struct cancel *cancel, struct err *err);
+
+/* The partial file; kept from an earlier, interrupted fetch of the same version. The map is NULL for files of one part
+ * or unknown size. Both belong to the fill. */
+int cache_fill_open(struct cache_fill *f, uint64_t size, uint64_t part_bytes, int *fd, struct partmap **map,
+                    struct err *err);
+
+/* How the content was verified; all zero: by size only. */
+struct cache_verified {
+    bool has_digest;
+    struct digest_value by; /* what the origin stated and matched */
+    bool has_sha256;
+    struct digest_value sha256; /* computed or verified here: becomes the blob's id */
+    bool world_readable;        /* fetched without credentials */
+};
+/* The bytes are whole and verified: make them a blob. Batched: visible to others after cache_fill_flush() or 200 fills
+ * or when a snapshot needs them. Frees `f` in either case. `origin` may carry the version learned while fetching (NULL:
+ * as begun). */
+int cache_fill_commit(struct cache_fill *f, const struct cache_origin *origin, uint64_t size,
+                      const struct cache_verified *how, struct cache_blob *out, struct err *err);
+/* Give up: keep = true leaves the partial for a later resume. */
+void cache_fill_abandon(struct cache_fill *f, bool keep);
+int cache_fill_flush(struct cache *c, struct err *err);
+
+/* Snapshots. Files in any order, paths checked again (F1, F2); folders may repeat what files imply. */
+struct cache_file {
+    const char *path;
+    const char *blob; /* id */
+    uint64_t size;
+};
+struct cache_tree {
+    const struct cache_file *files;
+    size_t file_count;
+    const char *const *folders;
+    size_t folder_count;
+};
+/* Makes (or finds) the snapshot and its view, and leases it. */
+int cache_snapshot_make(struct cache *c, struct cache_lease *lease, const struct cache_tree *tree,
+                        char id[SNAPSHOT_ID_MAX], struct err *err);
+/* Its view: an absolute path, valid while leased. */
+int cache_snapshot_view(struct cache *c, const char *id, struct buf *path, struct err *err);
+/* The list itself, sorted, in the arena. */
+int cache_snapshot_list(struct cache *c, const char *id, struct arena *a, struct cache_tree *out, struct err *err);
+
+/* Leases: an OFD lock on a file that names job and container; everything looked up, filled or made under it stays until
+ * it is freed or its process is dead and no labelled container lives. */
+int cache_lease_new(struct cache *c, const char *job_id, struct cache_lease **out, struct err *err);
+int cache_lease_set_container(struct cache_lease *l, const char *container_id, struct err *err);
+void cache_lease_free(struct cache_lease *l);
+
+/* Entries. `identity` names what was asked for (source and all that shapes the result), `scope` whom it was for (keyed
+ * hash of the credentials; all zero: public); `fingerprint` is the hash of the resolved list (paths, versions, sizes).
+ */
+struct cache_entry {
+    const char *identity;
+    uint8_t scope[32];
+    uint8_t fingerprint[32];
+    char snapshot[SNAPSHOT_ID_MAX];
+    int64_t downloaded_ms, last_used_ms;
+    bool expired; /* out: past the TTL */
+};
+int cache_entry_put(struct cache *c, const struct cache_entry *entry, struct err *err);
+/* found = false: none. Touches last_used. Leases the snapshot. */
+int cache_entry_get(struct cache *c, struct cache_lease *lease, const char *identity, const uint8_t scope[32],
+                    struct cache_entry *out, bool *found, struct err *err);
+
+/* Proofs: this credential was seen to read each object of this fingerprint, within the TTL. */
+int cache_proof_put(struct cache *c, const uint8_t scope[32], const uint8_t fingerprint[32], struct err *err);
+int cache_proof_has(struct cache *c, const uint8_t scope[32], const uint8_t fingerprint[32], bool *has,
+                    struct err *err);
+/* Keyed by a secret of this cache, so that the index tells nobody whose credentials were used. */
+int cache_scope_key(struct cache *c, const uint8_t identity[32], uint8_t scope[32], struct err *err);
+
+/* Room for `bytes` more, evicting what may go; ERR_NOSPACE with need, have and what holds the rest. Released with the
+ * lease. */
+int cache_reserve(struct cache *c, struct cache_lease *lease, uint64_t bytes, struct err *err);
+
+/* Pins. `by` says who ("user", "market nvidia-3090"). */
+int cache_pin(struct cache *c, const char *snapshot, const char *by, struct err *err);
+int cache_unpin(struct cache *c, const char *snapshot, const char *by, struct err *err);
+
+/* Administration; all give JSON so that --json and tables show the same. Snapshot ids may be abbreviated (≥ 6 digits).
+ */
+json_t *cache_list(struct cache *c, struct err *err);                   /* array of entries */
+json_t *cache_stat(struct cache *c, const char *what, struct err *err); /* object; what NULL: the whole cache */
+int cache_find(struct cache *c, const char *what, char id[SNAPSHOT_ID_MAX],
+               struct err *err); /* id prefix or identity */
+int cache_remove(struct cache *c, const char *snapshot, bool even_if_pinned, uint64_t *freed, struct err *err);
+
+struct cache_gc_opts {
+    bool all; /* everything that is not leased or pinned, expired or not */
+    bool dry_run;
+    uint64_t need_bytes; /* free at least so much, least recently used first; 0: only what expired or is orphaned */
+    /* Whether a labelled container still lives, asked for leases of dead processes; NULL: assume dead. */
+    bool (*container_alive)(void *ctx, const char *container_id);
+    void *ctx;
+};
+struct cache_gc_result {
+    uint64_t blobs, snapshots, partials, bytes;
+};
+int cache_gc(struct cache *c, const struct cache_gc_opts *opts, struct cache_gc_result *out, struct err *err);
+
+struct cache_verify_opts {
+    bool repair;
+    const struct cancel *cancel;
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+    void *ctx;
+};
+struct cache_verify_result {
+    uint64_t blobs, bytes, damaged, missing, orphans, repaired;
+};
+int cache_verify(struct cache *c, const struct cache_verify_opts *opts, struct cache_verify_result *out,
+                 struct err *err);
+
+#endif

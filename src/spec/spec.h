@@ -1,0 +1,61 @@
+/* spec: job files of both dialects, and the imperative form, to one struct job.
+ *
+ * The root decides: `ops` → Nosana; `Tasks` (any case) → Bacalhau; `berth` → a run record. JSON or YAML in either.
+ * Nothing is silently ignored: unknown keys are errors (with "did you mean"), or warnings where the format says so.
+ * Pure: no file, no network, no clock. */
+#ifndef BERTH_SPEC_SPEC_H
+#define BERTH_SPEC_SPEC_H
+
+#include "base/json.h"
+#include "spec/job.h"
+
+#define SPEC_FILE_MAX (4u << 20)
+
+struct spec_opts {
+    const char *file;        /* name for messages */
+    const char *const *vars; /* "name=value" of -V, NULL-terminated; NULL: none */
+    bool strict;             /* warnings become errors */
+};
+
+/* What the text is, without validating it. */
+enum spec_root { SPEC_UNKNOWN, SPEC_NOSANA, SPEC_BACALHAU, SPEC_RECORD, SPEC_REQUIRED_RESOURCES };
+
+/* Owned job. Errors: INVALID ("FILE: ops[0].args.imge: unknown key; did you mean 'image'?"), UNSUPPORTED ("not
+ * supported: …"). All problems found (at most 20) are in the text, one a line; the first decides the kind. */
+int spec_parse(struct span text, const struct spec_opts *opts, struct job **out, struct err *err);
+void job_free(struct job *job);
+
+int spec_parse_required(struct span text, const struct spec_opts *opts, struct required_resources **out,
+                        struct err *err);
+void required_resources_free(struct required_resources *r);
+
+/* The imperative form. SRC and PUB as 10-jobs has them: "src=s3://bucket/key,dst=/path,opt=region=R" or "URI[:DST]". */
+int spec_parse_input(struct arena *a, struct span src, struct input *out, struct err *err);
+int spec_parse_publisher(struct arena *a, struct span pub, struct publisher *out, struct err *err);
+int spec_parse_output(struct arena *a, struct span name_path, struct output *out, struct err *err); /* NAME:PATH */
+
+struct spec_docker_run {
+    const char *image;
+    const char *const *command; /* NULL-terminated or NULL */
+    const struct strv *inputs, *outputs, *env, *labels, *constraints;
+    const char *publisher, *entrypoint, *work_dir, *name, *network;
+    struct strv *domains;
+    double cpu;
+    uint64_t memory_bytes, disk_bytes, timeout_ms;
+    uint32_t gpu;
+    uint32_t count;
+    int32_t priority;
+};
+int spec_from_docker_run(const struct spec_docker_run *r, struct job **out, struct err *err);
+
+/* The job as a Bacalhau specification (`--dry-run`), secrets as "***"; and as the `job` member of a run record. */
+json_t *spec_to_json(const struct job *job, struct err *err);
+
+/* NULL or the first thing `berth run` can't do yet; ERR_UNSUPPORTED with its name and place. */
+int spec_check_runnable(const struct job *job, struct err *err);
+
+/* FNV-1a 32 of the partition key modulo count; which keys belong to execution `index`. Pure. */
+int partition_index(const struct partition *p, struct span key_after_prefix, uint32_t count, uint32_t *out,
+                    struct err *err);
+
+#endif
