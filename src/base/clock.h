@@ -17,9 +17,10 @@ uint64_t clock_mono_us(void);
 #define TIME_MAX 32
 char *time_iso(char out[TIME_MAX], int64_t wall_ms);
 char *time_compact(char out[TIME_MAX], int64_t wall_ms);
+/* RFC 3339 with any offset; finer than a millisecond is dropped. ERR_INVALID. */
 int time_parse_iso(struct span s, int64_t *wall_ms, struct err *err);
 
-/* HTTP dates in the three forms of RFC 9110, 5.6.7. */
+/* HTTP dates in the three forms of RFC 9110, 5.6.7; a year of two digits below 70 is in this century. ERR_PROTOCOL. */
 int time_parse_http(struct span s, int64_t *wall_ms, struct err *err);
 
 #endif

@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include "base/str.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -15,12 +17,19 @@ const char *err_kind_name(enum err_kind kind)
     return (size_t)kind < ARRAY_LEN(kind_names) ? kind_names[kind] : "unknown";
 }
 
+/* Control characters and bytes that are not UTF-8 (also a character that the end of the text cut in two) become '?'. */
 static void make_printable(char *s)
 {
-    for (; *s; s++) {
+    struct span rest = span_of(s);
+    while (rest.n > 0) {
+        size_t step = span_utf8_step(rest);
         unsigned char c = (unsigned char)*s;
-        if ((c < 0x20 && c != '\n') || c == 0x7f)
+        if (step == 0 || (c < 0x20 && c != '\n') || c == 0x7f)
             *s = '?';
+        step = step ? step : 1;
+        s += step;
+        rest.p += step;
+        rest.n -= step;
     }
 }
 
@@ -83,16 +92,22 @@ int err_nomem(struct err *err)
 
 int err_wrap(struct err *err, const char *fmt, ...)
 {
-    char text[ERR_TEXT_MAX];
+    char what[ERR_TEXT_MAX / 2];
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
+    vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    if (n < 0 || (size_t)n >= sizeof text - 3)
-        return -1;
-    snprintf(text + n, sizeof text - (size_t)n, ": %s", err->text);
+
+    char text[ERR_TEXT_MAX];
+    size_t n = strlen(what), kept = strlen(err->text);
+    if (kept > sizeof text - n - 3)
+        kept = sizeof text - n - 3; /* the front names the place, so the end of the cause gives way */
+    memcpy(text, what, n);
+    memcpy(text + n, ": ", 2);
+    memcpy(text + n + 2, err->text, kept);
+    text[n + 2 + kept] = '\0';
     make_printable(text);
-    memcpy(err->text, text, sizeof text);
+    memcpy(err->text, text, n + 2 + kept + 1);
     return -1;
 }
 

@@ -1,8 +1,11 @@
 /* fs: files and folders. Every path that came from outside goes through a confined open: relative to a folder's fd,
  * with openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), Linux 5.6 or later.
  *
- * Nothing visible is half-written: fs_replace_file and struct fs_draft write under a temporary name in the same folder,
- * fsync, rename, fsync the folder. */
+ * Where a function takes `dir_fd` and a path, AT_FDCWD says that the path is trusted (a configuration file, say) and
+ * opens it as it stands; with any other folder the path is confined to it.
+ *
+ * Nothing visible is half-written: fs_replace_file writes under a temporary name in the same folder, fsyncs, renames,
+ * fsyncs the folder. */
 #ifndef BERTH_BASE_FS_H
 #define BERTH_BASE_FS_H
 
@@ -24,20 +27,25 @@ int fs_mkdirs_beneath(int dir_fd, const char *path, mode_t mode, struct err *err
 int fs_mkdirs(const char *path, mode_t mode, struct err *err);
 int fs_open_dir(const char *path, struct err *err); /* O_DIRECTORY | O_CLOEXEC; the fd, or -1 */
 
-int fs_read_file(int dir_fd, const char *path, size_t max, struct buf *out, struct err *err); /* ERR_LIMIT above max */
+/* Append a file's content to `out`; ERR_LIMIT above `max` bytes. A confined path must be a regular file. */
+int fs_read_file(int dir_fd, const char *path, size_t max, struct buf *out, struct err *err);
 int fs_write_all(int fd, const void *p, size_t n, struct err *err);
 int fs_pwrite_all(int fd, const void *p, size_t n, uint64_t offset, struct err *err);
 int fs_pread_all(int fd, void *p, size_t n, uint64_t offset, struct err *err); /* ERR_CORRUPT at a short file */
 
-/* Write a whole small file atomically (temporary name, fsync, rename, fsync of the folder). */
+/* Write a whole small file atomically (temporary name, fsync, rename, fsync of the folder). `mode` holds whatever the
+ * umask says. `name` may be a path; its folder must exist. */
 int fs_replace_file(int dir_fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err);
 
-/* Remove a tree beneath dir_fd without following links or leaving its file system; absent is fine. */
+/* Remove a tree beneath dir_fd without following links or leaving its file system, however deep it is; absent is fine.
+ * `name` is one component. */
 int fs_remove_tree(int dir_fd, const char *name, struct err *err);
 
 /* Visit every entry of the tree at `dir_fd`, parents before children, sorted by name; `path` is relative.
- * A non-zero return of `visit` ends the walk with that value. Depth above FS_WALK_DEPTH_MAX is ERR_LIMIT. */
-#define FS_WALK_DEPTH_MAX 128
+ * A non-zero return of `visit` ends the walk with that value. Depth above FS_WALK_DEPTH_MAX, or more than
+ * FS_WALK_FOLDER_MAX entries in one folder, is ERR_LIMIT. What vanishes during the walk is passed over. */
+#define FS_WALK_DEPTH_MAX  128
+#define FS_WALK_FOLDER_MAX 1000000
 struct fs_entry {
     const char *path; /* borrowed during the call */
     int parent_fd;    /* borrowed; its name there is `name` */

@@ -19,7 +19,7 @@ int path_check_relative(struct span path, struct err *err);
  * ERR_INVALID: relative, empty, "/", or /proc, /sys, /dev and below. */
 int path_normalise_target(struct span target, struct buf *out, struct err *err);
 
-struct span path_basename(struct span path);           /* after the last '/' */
+struct span path_basename(struct span path);           /* after the last slash; empty after a trailing one */
 bool path_is_below(struct span path, struct span dir); /* "/a/b" is below "/a"; "/ab" is not; equal is not */
 
 #endif
