@@ -1,0 +1,67 @@
+# The front door. `make demo` and `make test` need nothing installed beforehand on Debian 12.
+BUILD ?= build
+NINJA  = ninja -C $(BUILD)
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test unit it lint bench fuzz asan tsan valgrind format install clean setup help
+
+help:           ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup:          ## install what building and testing need (apt; idempotent)
+	@tools/setup build test
+
+build: $(BUILD)/build.ninja  ## build berth into build/
+	@$(NINJA)
+
+$(BUILD)/build.ninja:
+	@tools/setup build
+	@meson setup $(BUILD) >/dev/null || { cat $(BUILD)/meson-logs/meson-log.txt; exit 1; }
+
+demo:           ## install what is missing, build, and run the main job for real
+	@tools/setup build demo
+	@$(MAKE) --no-print-directory build
+	@tools/demo $(BUILD)/src/cli/berth
+
+test:           ## install what is missing, build, and run every test
+	@tools/setup build test
+	@$(MAKE) --no-print-directory build
+	@tools/run-tests $(BUILD)
+
+unit: build     ## the unit tests only
+	@meson test -C $(BUILD) --print-errorlogs
+
+it: build       ## the integration tests only (PYTEST_ARGS='-k name')
+	@tools/setup test
+	@tools/run-it $(BUILD)/src/cli/berth $(PYTEST_ARGS)
+
+lint:           ## formatting, layers, clang-tidy, cppcheck, both compilers
+	@tools/setup build lint
+	@tools/lint
+
+bench:          ## time berth beside its peers; writes bench/results.md
+	@tools/setup build bench
+	@$(MAKE) --no-print-directory build
+	@bench/run $(BUILD)
+
+fuzz:           ## each fuzz target for FUZZ_SECONDS (60)
+	@tools/setup build lint
+	@tools/fuzz
+
+asan:           ## unit and integration tests under ASan and UBSan
+	@tools/setup build test lint
+	@tools/run-sanitized address,undefined
+
+tsan:           ## unit tests of the threaded parts under TSan
+	@tools/setup build test lint
+	@tools/run-sanitized thread
+
+install: build  ## install to PREFIX (/usr/local), DESTDIR honoured
+	@meson configure $(BUILD) -Dprefix=$(or $(PREFIX),/usr/local) >/dev/null
+	@meson install -C $(BUILD) --no-rebuild
+
+format:         ## clang-format every source file
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:          ## remove the build folders
+	@rm -rf build build-*

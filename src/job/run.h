@@ -1,0 +1,83 @@
+/* job: one job's life on this machine: resolving → downloading and pulling → starting → running → publishing → done.
+ *
+ * Leaves a results folder (stdout, stderr, exitCode, outputs/<name>/…, berth.json) for a failed, killed, timed-out or
+ * OOM-killed container too. The container is always removed; if this process dies, the next start removes it by label.
+ */
+#ifndef BERTH_JOB_RUN_H
+#define BERTH_JOB_RUN_H
+
+#include "base/cancel.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "engine/engine.h"
+#include "spec/job.h"
+#include "stage/stage.h"
+
+#include <stdint.h>
+
+#define JOB_LABEL "berth.job" /* on every container; its value is the job id */
+
+/* X(name, word) */
+#define RUN_PHASES(X)                                                                                                  \
+    X(RESOLVING, "resolving")                                                                                          \
+    X(DOWNLOADING, "downloading")                                                                                      \
+    X(PULLING, "pulling image")                                                                                        \
+    X(STARTING, "starting")                                                                                            \
+    X(RUNNING, "running")                                                                                              \
+    X(PUBLISHING, "publishing")                                                                                        \
+    X(DONE, "done")
+
+enum run_phase {
+#define X(name, word) RUN_##name,
+    RUN_PHASES(X)
+#undef X
+        RUN_PHASE_COUNT
+};
+const char *run_phase_name(enum run_phase phase);
+
+/* Called on several threads, one at a time. Everything is borrowed during the call. */
+struct run_events {
+    void (*phase)(void *ctx, enum run_phase phase);
+    void (*stage)(void *ctx, const struct stage *stage, size_t inputs); /* exists from now on; NULL: gone */
+    void (*pull)(void *ctx, const char *status, uint64_t done_bytes, uint64_t total_bytes);
+    void (*output)(void *ctx, int stream, const void *p, size_t n);
+    void (*warn)(void *ctx, const char *text);
+    void *ctx;
+};
+
+struct run_opts {
+    const struct job *job;
+    struct engine *engine;
+    struct stage_opts stage; /* cache, xfer, http, access; job_id, work_dir, cancel and warn are filled in here */
+    const char *results_dir; /* created; must be absent or empty */
+    const char *work_root;   /* parent of per-run folders; on the cache's file system */
+    bool no_gpu;             /* run without the GPU that the job asks for */
+    enum engine_pull pull;
+    uint64_t timeout_ms;       /* 0: the job's own */
+    uint64_t stage_timeout_ms; /* 0: none */
+    uint64_t stop_grace_ms;    /* 0: 10,000 */
+    uint64_t log_max_bytes;    /* kept per stream; 0: 1 GiB */
+    uint64_t output_max_bytes; /* 0: 1 TiB */
+    const struct cancel *cancel;
+    struct run_events events;
+};
+
+struct run_result {
+    char job_id[40];
+    enum engine_end end;
+    int exit_code; /* what the command line should end with: the container's, or 124, 125, 126, 127, 130 */
+    uint64_t phase_ms[RUN_PHASE_COUNT];
+    uint64_t first_output_ms; /* from the start of the container; UINT64_MAX: none */
+    uint64_t bytes_fetched, bytes_cached;
+    json_t *record; /* the content of berth.json; owned */
+};
+
+/* 0: the container ran to some end (look at result->end); -1: berth itself failed, result->exit_code says how to exit.
+ */
+int job_run(const struct run_opts *opts, struct run_result *result, struct err *err);
+void run_result_release(struct run_result *r);
+
+/* Remove containers (and their work folders) whose berth is dead. */
+int job_sweep(struct engine *engine, const char *work_root, unsigned *removed, struct err *err);
+
+#endif
