@@ -62,18 +62,20 @@ int digest_update(struct digest *d, const void *p, size_t n, struct err *err);
 int digest_final(struct digest *d, enum digest_kind kind, struct digest_value *out, struct err *err);
 uint64_t digest_length(const struct digest *d); /* bytes taken in so far */
 
-/* The CRC of A followed by B, from A's, B's and B's length. `a` becomes the result. */
+/* The CRC of A followed by B, from A's, B's and B's length, in O(log length). `a` becomes the result; both must be of
+ * one kind that combines (else `a` stays as it is). */
 void digest_combine(struct digest_value *a, const struct digest_value *b, uint64_t b_length);
 
-/* Hash `length` bytes of a file from `offset` by pread, in blocks of 256 KiB; ERR_CORRUPT at a short file.
- * `d` may hold earlier bytes. */
+/* Hash `length` bytes of a file from `offset` by pread, in blocks of 256 KiB; ERR_CORRUPT at a short file,
+ * ERR_CANCELLED. `d` may hold earlier bytes. */
 int digest_fd(struct digest *d, int fd, uint64_t offset, uint64_t length, const struct cancel *cancel, struct err *err);
 
 /* One-shot forms. digest_hmac_sha256 is RFC 2104; `out` may not alias the inputs. */
 int digest_bytes(enum digest_kind kind, const void *p, size_t n, struct digest_value *out, struct err *err);
 int digest_hmac_sha256(const void *key, size_t key_n, const void *p, size_t n, uint8_t out[32], struct err *err);
 
-/* Git's blob id: SHA-1 over "blob <size>\0" and the content; call before the first update. */
+/* Git's blob id: SHA-1 over "blob <size>\0" and the content; call before the first update. Other kinds of the same
+ * stream see the content alone. */
 int digest_git_blob_start(struct digest *d, uint64_t size, struct err *err);
 
 #endif
