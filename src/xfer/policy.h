@@ -1,7 +1,12 @@
 /* policy: where requests may go, and through what.
  *
  * The address is checked when the socket is opened, so that what was checked is what is connected (no rebinding).
- * Connections are never shared between policies. */
+ * Connections are never shared between policies.
+ *
+ * Through a proxy the only address seen is the proxy's, so `public_only` says nothing about where the proxy goes. That
+ * is why strangers' jobs have `no_proxy_env`; an operator who vouches for a proxy leaves it unset and, where the
+ * proxy's own address is not public, lists that address in `allow`. URLs whose host is an address are checked before
+ * they are handed to any proxy. */
 #ifndef BERTH_XFER_POLICY_H
 #define BERTH_XFER_POLICY_H
 
@@ -14,8 +19,10 @@ struct xfer_policy {
     bool public_only;  /* refuse loopback, link-local, metadata, private, multicast, … addresses (F21) */
     bool no_proxy_env; /* ignore http_proxy and friends: for strangers' jobs */
     bool https_only;
-    const char *const *allow; /* "host", "host:port", "10.0.0.0/8", NULL-terminated: exceptions to public_only */
-    const char *ca_file;      /* PEM; NULL: AWS_CA_BUNDLE, SSL_CERT_FILE, else the system's */
+    /* Exceptions to public_only, NULL-terminated: "host", "host:port", "10.1.2.3", "[::1]:8080", "10.0.0.0/8". What
+     * cannot be read allows nothing. */
+    const char *const *allow;
+    const char *ca_file; /* PEM; NULL: AWS_CA_BUNDLE, SSL_CERT_FILE, else the system's */
 };
 
 /* Whether a connection to `addr` for `host` may be opened. Pure. ERR_REFUSED names host and address and the setting

@@ -19,10 +19,13 @@ struct url {
 
 #define URL_LENGTH_MAX 16384
 
-/* Strings live in the arena. Credentials in a URL and schemes other than http(s) are refused; a fragment is dropped. */
+/* Strings live in the arena. Spaces and bytes outside ASCII become %XX; dot segments stay (keys may hold them); a
+ * fragment is dropped; an address in an odd spelling ("0x7f.1") becomes the address it is. Errors: ERR_INVALID,
+ * ERR_UNSUPPORTED (another scheme), ERR_REFUSED (a user name or password inside), ERR_LIMIT. */
 int url_parse(struct arena *a, struct span text, struct url *out, struct err *err);
 void url_write(const struct url *u, struct buf *out);
 void url_authority(const struct url *u, struct buf *out); /* host[:port], as the Host header has it */
+/* A reference as Location headers hold it, against its base (RFC 3986, 5). */
 int url_resolve(struct arena *a, const struct url *base, struct span reference, struct url *out, struct err *err);
 
 /* For logs and errors: scheme, host and path; the query only as "?…" since it can be a signature. */
