@@ -50,7 +50,7 @@ struct partition {
     enum partition_kind kind;
     const char *pattern;     /* regex; NULL otherwise */
     uint32_t start, end;     /* substring */
-    const char *date_format; /* date; NULL otherwise */
+    const char *date_format; /* date: a Go layout ("2006-01-02") or strftime's ("%Y-%m-%d"); NULL otherwise */
 };
 
 /* One S3 place as written; `s3_resolve()` gives it its meaning. Exactly one of `url` and `bucket`+`key` leads. */
@@ -60,9 +60,10 @@ struct source_s3 {
     const char *key;       /* decoded, as given; NULL with url */
     bool exact_key;        /* the `s3` source of Bacalhau: a key without slash or star is that object, nothing else */
     struct job_strs files; /* names relative to url; empty: everything */
-    const char *endpoint, *region;            /* NULL: not given */
-    const char *filter;                       /* regular expression, NULL */
-    const char *version_id, *checksum_sha256; /* NULL */
+    const char *endpoint, *region; /* NULL: not given */
+    const char *filter;            /* regular expression, NULL */
+    const char *version_id;        /* NULL */
+    const char *checksum_sha256;   /* 64 lower-case hex digits, whatever form the file used; NULL */
     struct partition partition;
     const char *access_key_id, *secret_access_key, *session_token; /* NULL: none given; secrets */
     bool requester_pays;
@@ -83,11 +84,19 @@ struct source_ollama {
 
 struct source_url {
     const char *url;
-    bool presigned; /* the query is a secret */
+    bool presigned; /* the query is a secret: s3PreSigned, or a URL that carries a signature */
 };
 
 struct source_local {
     const char *path;
+};
+
+/* One object that an earlier run resolved this input to (a run record's `inputs[].objects[]`). */
+struct pin {
+    const char *path;                       /* below the target */
+    const char *key;                        /* NULL where it is the path */
+    const char *version_id, *etag, *sha256; /* NULL: not recorded */
+    uint64_t size;                          /* UINT64_MAX: not recorded */
 };
 
 struct input {
@@ -96,6 +105,9 @@ struct input {
     const char *target; /* normalised, absolute; NULL in a market's required resources */
     const char *at;
     bool writable;
+    const char *resolved; /* from a run record: the commit or manifest digest used then; NULL */
+    struct pin *pins;     /* from a run record: exactly these objects, in these versions */
+    size_t pin_count;     /* 0: resolve anew */
     union {
         struct source_s3 s3;
         struct source_hf hf;
@@ -123,10 +135,12 @@ struct publisher {
 
 enum network_mode { NETWORK_NONE, NETWORK_FULL, NETWORK_HTTP };
 
+#define GPU_ALL UINT32_MAX /* `gpu: true`: every GPU of the machine, at least one */
+
 struct limits {
     double cpu; /* cores; 0: no limit */
     uint64_t memory_bytes, disk_bytes;
-    uint32_t gpu_count;
+    uint32_t gpu_count; /* or GPU_ALL */
     uint32_t required_vram_mib;
 };
 

@@ -48,14 +48,24 @@ struct spec_docker_run {
 };
 int spec_from_docker_run(const struct spec_docker_run *r, struct job **out, struct err *err);
 
-/* The job as a Bacalhau specification (`--dry-run`), secrets as "***"; and as the `job` member of a run record. */
+/* The `job` member of a run record: the whole model; spec_parse() of {"berth": 1, "job": …} gives an equal one. A
+ * secret is written as {"secret": NAME}; reading it back needs "NAME=value" among the vars. Owned. */
 json_t *spec_to_json(const struct job *job, struct err *err);
+
+/* The job as a Bacalhau specification (`--dry-run`), secrets as "***". Owned. UNSUPPORTED where that format has no
+ * words for a part of it (several ops, a Nosana `url`). */
+json_t *spec_to_bacalhau(const struct job *job, struct err *err);
 
 /* NULL or the first thing `berth run` can't do yet; ERR_UNSUPPORTED with its name and place. */
 int spec_check_runnable(const struct job *job, struct err *err);
 
-/* FNV-1a 32 of the partition key modulo count; which keys belong to execution `index`. Pure. */
-int partition_index(const struct partition *p, struct span key_after_prefix, uint32_t count, uint32_t *out,
-                    struct err *err);
+/* How `Partition` divides the keys of a source over `count` executions: FNV-1a 32 of the partition key modulo count;
+ * what does not match belongs to 0. The partition key of `object` is the whole object key; the others look at the key
+ * without `source_key` (as written; a trailing star is dropped) and the slashes after it. One thread at a time. */
+struct partition_plan;
+int partition_open(struct partition_plan **out, const struct partition *p, const char *source_key, uint32_t count,
+                   struct err *err);
+void partition_free(struct partition_plan *plan);
+int partition_index(struct partition_plan *plan, struct span key, uint32_t *out, struct err *err);
 
 #endif
