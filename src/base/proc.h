@@ -27,7 +27,8 @@ struct proc_result {
     struct buf err_text; /* stderr, first 64 KiB */
 };
 
-/* Run to the end. A non-zero exit is not an error here: look at the result. Release it in either case. */
+/* Run to the end. A non-zero exit is not an error here: look at the result. Release it in either case.
+ * ERR_NOTFOUND: no such program; ERR_TIMEOUT, ERR_CANCELLED, ERR_LIMIT: the program and what it started were killed. */
 int proc_run(const struct proc_opts *opts, struct proc_result *result, struct err *err);
 void proc_result_release(struct proc_result *r);
 

@@ -2,7 +2,8 @@
  *
  * Scalars follow the YAML core schema (null, true/false, integers, floats, else strings; quoted is always a string).
  * Limits: depth JSON_DEPTH_MAX, nodes YAML_NODES_MAX after alias expansion (which stops alias bombs), one document,
- * string keys only, duplicate keys refused. */
+ * duplicate keys and merge keys (<<) refused. A key is a scalar, taken by its text ("8080: web" has the key "8080").
+ * No document at all is null. An alias shares its anchor's value: copy before changing a parsed tree. */
 #ifndef BERTH_BASE_YAML_H
 #define BERTH_BASE_YAML_H
 
@@ -14,7 +15,8 @@ struct yaml_lines; /* value → line */
 
 /* Owned value and (where `lines` is not NULL) its line table. ERR_INVALID "line 3: …". */
 json_t *yaml_parse(struct span text, struct yaml_lines **lines, struct err *err);
-unsigned yaml_line_of(const struct yaml_lines *lines, const json_t *value); /* 0: unknown */
+unsigned yaml_line_of(const struct yaml_lines *lines,
+                      const json_t *value); /* 0: unknown; null and booleans always are */
 void yaml_lines_free(struct yaml_lines *lines);
 
 /* A JSON value as block-style YAML. */
