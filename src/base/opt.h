@@ -42,11 +42,13 @@ struct opt_command {
     const char *examples; /* lines, shown under "Examples:" */
 };
 
-/* Parse argv[1…] against the table; what is left over becomes `rest` (borrowed pointers into argv).
+/* Parse argv[1…] against the table; what is left over is added to `rest` as owned copies (strv_release).
  * With `stop_at_first`, the first operand ends the options (for `docker run IMAGE CMD…`).
- * ERR_USAGE with "did you mean --x?". */
+ * An option given again replaces its value, save OPT_LIST. "-" is an operand.
+ * ERR_USAGE; for a misspelt option the hint says "did you mean --x?". */
 int opt_parse(const struct opt *opts, int argc, char **argv, bool stop_at_first, struct strv *rest, struct err *err);
 
+/* `width` in columns; 0: 80. */
 void opt_help(const struct opt_command *cmd, const struct opt *opts, unsigned width, struct buf *out);
 void opt_man(const struct opt_command *cmd, const struct opt *opts, struct buf *out); /* a scdoc section */
 void opt_complete(const struct opt *opts, struct span word, struct buf *out);         /* one candidate a line */
