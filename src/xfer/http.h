@@ -37,6 +37,7 @@ struct http_response {
     int status;
     struct http_header *headers;
     size_t header_count;
+    size_t header_bytes;      /* of names and values together, which are bounded */
     struct buf body;          /* empty where a `body` callback took it */
     int64_t date_ms;          /* of the Date header; 0: none */
     char effective_url[1024]; /* redacted: after redirects, without query */
