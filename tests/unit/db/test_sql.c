@@ -1,0 +1,230 @@
+/* Statements: binding, rows, the cache, transactions. */
+#include "db_fixture.h"
+
+static void values_of_each_type_come_back_as_they_went_in(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i INTEGER, t TEXT, b BLOB, n TEXT, e BLOB)");
+    struct db_stmt *s = must_prepare(f->db, "INSERT INTO v VALUES ($1, $2, $3, $4, $5)");
+    static const char blob[] = {0, 1, (char)0xff, 0};
+    db_bind_i64(s, 1, INT64_MIN);
+    db_bind_text(s, 2, "naïve\n");
+    db_bind_blob(s, 3, blob, sizeof(blob));
+    db_bind_text(s, 4, NULL);
+    db_bind_blob(s, 5, "", 0);
+    assert_int_equal(db_run(s, &err), 0);
+    assert_int_equal(db_changes(f->db), 1);
+
+    s = must_prepare(f->db, "SELECT i, t, b, n, e FROM v");
+    assert_int_equal(db_next(s, &err), 1);
+    assert_true(db_col_i64(s, 0) == INT64_MIN);
+    assert_string_equal(db_col_text(s, 1).p, "naïve\n");
+    assert_true(span_eq(db_col_text(s, 2), (struct span){blob, sizeof(blob)}));
+    assert_true(db_col_null(s, 3));
+    assert_null(db_col_text(s, 3).p);
+    assert_false(db_col_null(s, 4));
+    assert_non_null(db_col_text(s, 4).p);
+    assert_int_equal(db_col_text(s, 4).n, 0);
+    assert_int_equal(db_next(s, &err), 0);
+}
+
+/* SQLite alone would number $2 first here. */
+static void parameters_are_numbered_as_written_in_any_order(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct db_stmt *s = must_prepare(f->db, "SELECT $2 || '-' || $1 || '-' || $2 || '-' || $10");
+    db_bind_text(s, 1, "one");
+    db_bind_text(s, 2, "two");
+    db_bind_span(s, 10, (struct span){"tens", 3});
+    assert_int_equal(db_next(s, &err), 1);
+    assert_string_equal(db_col_text(s, 0).p, "two-one-two-ten");
+    db_done(s);
+}
+
+static void a_wrong_binding_is_reported_once_the_statement_runs(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i INTEGER)");
+    struct db_stmt *s = must_prepare(f->db, "INSERT INTO v VALUES ($1)");
+    db_bind_i64(s, 3, 1);
+    db_bind_i64(s, 1, 1); /* does not mend it */
+    assert_int_equal(db_run(s, &err), -1);
+    assert_non_null(strstr(err.text, "$3"));
+    assert_non_null(strstr(err.text, "INSERT INTO v"));
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 0);
+    err_clear(&err);
+    db_bind_i64(s, 1, 7); /* a fresh run */
+    assert_int_equal(db_run(s, &err), 0);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 1);
+    s = must_prepare(f->db, "SELECT i FROM v WHERE i = $1");
+    db_bind_i64(s, 1, 7);
+    assert_int_equal(db_next(s, &err), 1);
+    db_bind_i64(s, 1, 8); /* in mid-run */
+    assert_int_equal(db_next(s, &err), -1);
+}
+
+static void a_binding_does_not_outlive_its_run(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct db_stmt *s = must_prepare(f->db, "SELECT $1");
+    db_bind_i64(s, 1, 5);
+    assert_int_equal(db_next(s, &err), 1);
+    assert_int_equal(db_col_i64(s, 0), 5);
+    assert_int_equal(db_next(s, &err), 0);
+    assert_int_equal(db_next(s, &err), 1);
+    assert_true(db_col_null(s, 0));
+    db_done(s);
+}
+
+static void one_literal_is_one_statement(void **state)
+{
+    struct fixture *f = *state;
+    static const char sql[] = "SELECT 1 UNION SELECT 2";
+    struct err err = ERR_INIT;
+    struct db_stmt *first = must_prepare(f->db, sql);
+    assert_int_equal(db_next(first, &err), 1);
+    struct db_stmt *again = must_prepare(f->db, sql); /* starts anew */
+    assert_ptr_equal(first, again);
+    assert_int_equal(db_next(again, &err), 1);
+    assert_int_equal(db_col_i64(again, 0), 1);
+    db_done(again);
+}
+
+static void the_cache_keeps_many_statements_and_no_endless_number(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    enum { MANY = 1025, LENGTH = 24 };
+    static char sql[MANY][LENGTH];
+    static struct db_stmt *kept[MANY];
+    for (int i = 0; i < MANY - 1; i++) {
+        snprintf(sql[i], LENGTH, "SELECT %d", i);
+        kept[i] = must_prepare(f->db, sql[i]);
+    }
+    for (int i = 0; i < MANY - 1; i++) {
+        assert_ptr_equal(must_prepare(f->db, sql[i]), kept[i]);
+        assert_int_equal(db_next(kept[i], &err), 1);
+        assert_int_equal(db_col_i64(kept[i], 0), i);
+        db_done(kept[i]);
+    }
+    struct db_stmt *s;
+    snprintf(sql[MANY - 1], LENGTH, "SELECT 1");
+    assert_int_equal(db_prepare(f->db, sql[MANY - 1], &s, &err), -1);
+    assert_int_equal(err.kind, ERR_LIMIT);
+}
+
+static void wrong_sql_is_named_in_the_error(void **state)
+{
+    struct fixture *f = *state;
+    struct db_stmt *s = NULL;
+    static const char *const wrong[] = {"SELEKT 1", "SELECT 1; SELECT 2", "", "SELECT ?1", "SELECT $x", "SELECT $65"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct err err = ERR_INIT;
+        assert_int_equal(db_prepare(f->db, wrong[i], &s, &err), -1);
+        assert_int_equal(err.kind, ERR_SYSTEM);
+        assert_non_null(strstr(err.text, wrong[i]));
+    }
+    struct err err = ERR_INIT;
+    assert_int_equal(db_exec(f->db, "SELECT \"no such name\"", &err), -1);
+}
+
+static void a_row_nobody_asked_for_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    assert_int_equal(db_run(must_prepare(f->db, "SELECT 1"), &err), -1);
+    assert_int_equal(err.kind, ERR_SYSTEM);
+}
+
+static void constraints_have_kinds_of_their_own_and_hide_values(void **state)
+{
+    struct fixture *f = *state;
+    must_exec(f->db, "CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+                     "CREATE TABLE c (p INTEGER NOT NULL REFERENCES p (id));"
+                     "INSERT INTO p VALUES (1, 'hush')");
+    struct err err = ERR_INIT;
+    struct db_stmt *s = must_prepare(f->db, "INSERT INTO p (name) VALUES ($1)");
+    db_bind_text(s, 1, "hush");
+    assert_int_equal(db_run(s, &err), -1);
+    assert_int_equal(err.kind, ERR_EXISTS);
+    assert_non_null(strstr(err.text, "p.name"));
+    assert_null(strstr(err.text, "hush"));
+    err_clear(&err);
+    assert_int_equal(db_run(s, &err), -1); /* unbound: NULL */
+    assert_int_equal(err.kind, ERR_INVALID);
+    err_clear(&err);
+    assert_int_equal(db_exec(f->db, "INSERT INTO c VALUES (99)", &err), -1); /* foreign keys are on */
+    assert_int_equal(err.kind, ERR_INVALID);
+}
+
+static void what_is_rolled_back_never_was(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i INTEGER)");
+    assert_int_equal(db_begin(f->db, &err), 0);
+    must_exec(f->db, "INSERT INTO v VALUES (1)");
+    struct db_stmt *s = must_prepare(f->db, "SELECT i FROM v");
+    assert_int_equal(db_next(s, &err), 1); /* a run still open */
+    db_rollback(f->db);
+    db_rollback(f->db); /* nothing left to do */
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 0);
+
+    assert_int_equal(db_begin(f->db, &err), 0);
+    must_exec(f->db, "INSERT INTO v VALUES (1), (2)");
+    s = must_prepare(f->db, "SELECT i FROM v");
+    assert_int_equal(db_next(s, &err), 1);
+    assert_int_equal(db_commit(f->db, &err), 0);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 2);
+}
+
+static void transactions_do_not_nest_and_do_not_end_twice(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    assert_int_equal(db_commit(f->db, &err), -1);
+    err_clear(&err);
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(db_begin(f->db, &err), -1);
+    err_clear(&err);
+    assert_int_equal(db_commit(f->db, &err), 0);
+}
+
+static void a_commit_that_fails_leaves_nothing_open(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE p (id INTEGER PRIMARY KEY);"
+                     "CREATE TABLE c (p INTEGER REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED)");
+    assert_int_equal(db_begin(f->db, &err), 0);
+    must_exec(f->db, "INSERT INTO c VALUES (1)");
+    assert_int_equal(db_commit(f->db, &err), -1);
+    assert_int_equal(err.kind, ERR_INVALID);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM c"), 0);
+    err_clear(&err);
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(db_commit(f->db, &err), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        DB_TEST(values_of_each_type_come_back_as_they_went_in),
+        DB_TEST(parameters_are_numbered_as_written_in_any_order),
+        DB_TEST(a_wrong_binding_is_reported_once_the_statement_runs),
+        DB_TEST(a_binding_does_not_outlive_its_run),
+        DB_TEST(one_literal_is_one_statement),
+        DB_TEST(the_cache_keeps_many_statements_and_no_endless_number),
+        DB_TEST(wrong_sql_is_named_in_the_error),
+        DB_TEST(a_row_nobody_asked_for_is_an_error),
+        DB_TEST(constraints_have_kinds_of_their_own_and_hide_values),
+        DB_TEST(what_is_rolled_back_never_was),
+        DB_TEST(transactions_do_not_nest_and_do_not_end_twice),
+        DB_TEST(a_commit_that_fails_leaves_nothing_open),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
