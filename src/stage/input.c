@@ -1,0 +1,311 @@
+/* One input's way: resolve, compare with what the cache has, prove, fetch, make the snapshot. */
+#include "base/clock.h"
+#include "base/rng.h"
+#include "stage/stage_priv.h"
+
+void input_set_phase(struct stage_input *in, enum stage_phase phase)
+{
+    atomic_store(&in->shown.phase, (int)phase);
+}
+
+static bool is_public(const struct stage_input *in)
+{
+    static const uint8_t nobody[32];
+    return memcmp(in->source->principal, nobody, sizeof nobody) == 0;
+}
+
+static void forget_plan(struct stage_input *in)
+{
+    free(in->own.blobs);
+    free(in->own.proved);
+    in->own.blobs = NULL;
+    in->own.proved = NULL;
+    in->own.verified = in->own.by_size = 0;
+    atomic_store(&in->shown.files_done, 0);
+    atomic_store(&in->shown.files_cached, 0);
+    atomic_store(&in->shown.bytes_cached, 0);
+}
+
+/* The hash of the resolved list. Without a version for every file it is made unique: such lists never match. */
+static int take_fingerprint(struct stage_input *in, struct err *err)
+{
+    struct source *src = in->source;
+    struct digest *d = NULL;
+    if (digest_open(&d, BIT(DIGEST_SHA256), err) < 0)
+        return -1;
+    uint64_t total = 0;
+    in->own.steady = true;
+    int rc = 0;
+    for (size_t i = 0; i < src->file_count && rc == 0; i++) {
+        struct source_file f;
+        src->ops->file(src, i, &f);
+        if (f.size != XFER_SIZE_UNKNOWN)
+            total += f.size;
+        if (!f.version)
+            in->own.steady = false;
+        char size[32];
+        int n = snprintf(size, sizeof size, "%llu", (unsigned long long)f.size);
+        rc = digest_update(d, f.path, strlen(f.path) + 1, err);
+        if (rc == 0)
+            rc = digest_update(d, size, (size_t)n + 1, err);
+        if (rc == 0)
+            rc = digest_update(d, f.version ? f.version : "", f.version ? strlen(f.version) + 1 : 1, err);
+    }
+    for (size_t i = 0; i < src->folder_count && rc == 0; i++)
+        rc = digest_update(d, src->folders[i], strlen(src->folders[i]) + 1, err);
+    if (rc == 0 && !in->own.steady) {
+        uint8_t once[16];
+        rc = rng_bytes(once, sizeof once, err);
+        if (rc == 0)
+            rc = digest_update(d, once, sizeof once, err);
+    }
+    struct digest_value v;
+    if (rc == 0)
+        rc = digest_final(d, DIGEST_SHA256, &v, err);
+    if (rc == 0)
+        memcpy(in->own.fingerprint, v.bytes, sizeof in->own.fingerprint);
+    digest_free(d);
+    atomic_store(&in->shown.files_total, src->file_count);
+    atomic_store(&in->shown.bytes_total, total);
+    return rc;
+}
+
+/* --- what the cache has ------------------------------------------------------------------------------------------- */
+
+static int look_up_batch(struct stage_input *in, size_t first, size_t n, struct err *err)
+{
+    struct source *src = in->source;
+    struct arena *a = arena_new(0, err);
+    if (!a)
+        return -1;
+    struct cache_origin *origins = arena_array(a, n, sizeof *origins);
+    struct cache_blob *blobs = arena_array(a, n, sizeof *blobs);
+    int rc = origins && blobs ? 0 : err_nomem(err);
+    for (size_t k = 0; k < n && rc == 0; k++) {
+        struct source_file f;
+        src->ops->file(src, first + k, &f);
+        origins[k] = (struct cache_origin){src->ops->name, arena_dup(a, f.location), arena_dup(a, f.version), f.size};
+        in->own.proved[first + k] = f.proved;
+    }
+    if (rc == 0)
+        rc = arena_check(a, err);
+    if (rc == 0)
+        rc = cache_lookup(in->stage->opts.cache, in->stage->lease, origins, n, blobs, err);
+    for (size_t k = 0; k < n && rc == 0; k++) {
+        if (!blobs[k].found)
+            continue;
+        memcpy(in->own.blobs[first + k].id, blobs[k].id, sizeof blobs[k].id);
+        atomic_fetch_add(&in->shown.files_done, 1);
+        atomic_fetch_add(&in->shown.files_cached, 1);
+        atomic_fetch_add(&in->shown.bytes_cached, blobs[k].size);
+    }
+    arena_free(a);
+    return rc;
+}
+
+static int look_up(struct stage_input *in, struct err *err)
+{
+    size_t n = in->source->file_count;
+    in->own.blobs = calloc(n ? n : 1, sizeof *in->own.blobs);
+    in->own.proved = calloc(n ? n : 1, sizeof *in->own.proved);
+    if (!in->own.blobs || !in->own.proved)
+        return err_nomem(err);
+    for (size_t i = 0; i < n; i += STAGE_LOOKUP_BATCH) {
+        size_t batch = n - i < STAGE_LOOKUP_BATCH ? n - i : STAGE_LOOKUP_BATCH;
+        if (look_up_batch(in, i, batch, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Files that the last snapshot of this identity had, unchanged, are as proved as that snapshot is. */
+static int inherit_proofs(struct stage_input *in, const struct cache_entry *last, struct err *err)
+{
+    struct stage *s = in->stage;
+    bool has = false;
+    if (cache_proof_has(s->opts.cache, in->own.scope, last->fingerprint, &has, err) < 0)
+        return -1;
+    if (!has)
+        return 0;
+    struct arena *a = arena_new(0, err);
+    struct cache_tree old;
+    if (!a)
+        return -1;
+    int rc = cache_snapshot_list(s->opts.cache, last->snapshot, a, &old, err);
+    for (size_t i = 0, k = 0; rc == 0 && i < in->source->file_count; i++) {
+        struct source_file f;
+        in->source->ops->file(in->source, i, &f);
+        while (k < old.file_count && strcmp(old.files[k].path, f.path) < 0)
+            k++;
+        if (k < old.file_count && str_eq(old.files[k].path, f.path) && str_eq(old.files[k].blob, in->own.blobs[i].id))
+            in->own.proved[i] = true;
+    }
+    arena_free(a);
+    return rc;
+}
+
+static void mark_all_cached(struct stage_input *in)
+{
+    atomic_store(&in->shown.files_done, atomic_load(&in->shown.files_total));
+    atomic_store(&in->shown.files_cached, atomic_load(&in->shown.files_total));
+    atomic_store(&in->shown.bytes_cached, atomic_load(&in->shown.bytes_total));
+}
+
+/* 1: the snapshot of last time is what the origin has now, and this credential may read it: nothing to do per file. */
+static int use_last(struct stage_input *in, struct cache_entry *last, bool *found, struct err *err)
+{
+    struct stage *s = in->stage;
+    if (cache_entry_get(s->opts.cache, s->lease, in->source->identity, in->own.scope, last, found, err) < 0)
+        return -1;
+    if (!*found || !in->own.steady || memcmp(last->fingerprint, in->own.fingerprint, sizeof last->fingerprint) != 0)
+        return 0;
+    bool proved = false;
+    if (cache_proof_has(s->opts.cache, in->own.scope, in->own.fingerprint, &proved, err) < 0)
+        return -1;
+    if (!proved)
+        return 0;
+    memcpy(in->own.snapshot, last->snapshot, sizeof in->own.snapshot);
+    mark_all_cached(in);
+    return 1;
+}
+
+/* --- what is missing ---------------------------------------------------------------------------------------------- */
+
+static int reserve_room(struct stage_input *in, struct err *err)
+{
+    uint64_t missing = 0;
+    for (size_t i = 0; i < in->source->file_count; i++) {
+        struct source_file f;
+        in->source->ops->file(in->source, i, &f);
+        if (!in->own.blobs[i].id[0] && f.size != XFER_SIZE_UNKNOWN && __builtin_add_overflow(missing, f.size, &missing))
+            return err_set(err, ERR_LIMIT, "the sizes of the files overflow");
+    }
+    return missing ? cache_reserve(in->stage->opts.cache, in->stage->lease, missing, err) : 0;
+}
+
+static int make_snapshot(struct stage_input *in, struct err *err)
+{
+    struct stage *s = in->stage;
+    struct source *src = in->source;
+    struct arena *a = arena_new(STAGE_TREE_BYTES_MAX, err);
+    if (!a)
+        return -1;
+    struct cache_file *files = arena_array(a, src->file_count ? src->file_count : 1, sizeof *files);
+    int rc = files ? 0 : err_nomem(err);
+    for (size_t i = 0; i < src->file_count && rc == 0; i++) {
+        struct source_file f;
+        src->ops->file(src, i, &f);
+        files[i] = (struct cache_file){.path = arena_dup(a, f.path), .blob = in->own.blobs[i].id, .size = f.size};
+    }
+    struct cache_tree tree = {files, src->file_count, src->folders, src->folder_count};
+    if (rc == 0)
+        rc = arena_check(a, err);
+    if (rc == 0)
+        rc = cache_snapshot_make(s->opts.cache, s->lease, &tree, in->own.snapshot, err);
+    arena_free(a);
+    return rc;
+}
+
+static int remember(struct stage_input *in, struct err *err)
+{
+    struct cache_entry entry = {.identity = in->source->identity, .downloaded_ms = clock_wall_ms()};
+    entry.last_used_ms = entry.downloaded_ms;
+    memcpy(entry.scope, in->own.scope, sizeof entry.scope);
+    memcpy(entry.fingerprint, in->own.fingerprint, sizeof entry.fingerprint);
+    memcpy(entry.snapshot, in->own.snapshot, sizeof entry.snapshot);
+    if (cache_entry_put(in->stage->opts.cache, &entry, err) < 0)
+        return -1;
+    return cache_proof_put(in->stage->opts.cache, in->own.scope, in->own.fingerprint, err);
+}
+
+/* The origin cannot be reached: what this credential had within the TTL, where the configuration allows it. */
+static int use_stale(struct stage_input *in, struct err *err)
+{
+    struct stage *s = in->stage;
+    if (!s->opts.stale_if_error || (err->kind != ERR_TRANSIENT && err->kind != ERR_TIMEOUT))
+        return -1;
+    struct cache_entry last;
+    struct err second = ERR_INIT;
+    bool found = false, proved = false;
+    if (cache_entry_get(s->opts.cache, s->lease, in->source->identity, in->own.scope, &last, &found, &second) < 0 ||
+        !found || last.expired ||
+        cache_proof_has(s->opts.cache, in->own.scope, last.fingerprint, &proved, &second) < 0 || !proved)
+        return -1;
+    stage_warn(s, in->index, "%s; using the copy from the cache, since stale_if_error is on", err->text);
+    err_clear(err);
+    memcpy(in->own.snapshot, last.snapshot, sizeof in->own.snapshot);
+    memcpy(in->own.fingerprint, last.fingerprint, sizeof in->own.fingerprint);
+    mark_all_cached(in);
+    return 0;
+}
+
+/* --- the way ------------------------------------------------------------------------------------------------------ */
+
+static int resolve(struct stage_input *in, struct err *err)
+{
+    uint64_t start = clock_mono_ms();
+    input_set_phase(in, STAGE_RESOLVING);
+    int rc = in->source->ops->resolve(in->source, err);
+    atomic_fetch_add(&in->shown.resolve_ms, clock_mono_ms() - start);
+    return rc < 0 ? -1 : take_fingerprint(in, err);
+}
+
+static int fetch_missing(struct stage_input *in, struct err *err)
+{
+    if (reserve_room(in, err) < 0)
+        return -1;
+    input_set_phase(in, STAGE_DOWNLOADING);
+    uint64_t start = clock_mono_ms();
+    int rc = fetch_files(in, err);
+    atomic_fetch_add(&in->shown.fetch_ms, clock_mono_ms() - start);
+    return rc;
+}
+
+static int through_cache(struct stage_input *in, struct err *err)
+{
+    struct cache_entry last;
+    bool found = false;
+    int same = use_last(in, &last, &found, err);
+    if (same != 0)
+        return same < 0 ? -1 : 0;
+    if (look_up(in, err) < 0 || (found && inherit_proofs(in, &last, err) < 0))
+        return -1;
+    bool proved = false;
+    if (cache_proof_has(in->stage->opts.cache, in->own.scope, in->own.fingerprint, &proved, err) < 0)
+        return -1;
+    input_set_phase(in, STAGE_CHECKING);
+    if (!proved && fetch_prove(in, err) < 0)
+        return -1;
+    if (fetch_missing(in, err) < 0)
+        return -1;
+    input_set_phase(in, STAGE_STORING);
+    if (make_snapshot(in, err) < 0)
+        return -1;
+    return remember(in, err);
+}
+
+static int attempt(struct stage_input *in, struct err *err)
+{
+    forget_plan(in);
+    struct stage *s = in->stage;
+    if (resolve(in, err) < 0)
+        return s->opts.cache ? use_stale(in, err) : -1;
+    return s->opts.cache ? through_cache(in, err) : fetch_to_folder(in, err);
+}
+
+int input_run(struct stage_input *in, struct err *err)
+{
+    if (in->stage->opts.cache && !is_public(in) &&
+        cache_scope_key(in->stage->opts.cache, in->source->principal, in->own.scope, err) < 0)
+        return -1;
+    int rc = attempt(in, err);
+    if (rc < 0 && err->kind == ERR_CHANGED) {
+        /* Something was overwritten meanwhile: once more from what is there now; unchanged files are not fetched again.
+         */
+        stage_warn(in->stage, in->index, "%s; resolving again", err->text);
+        err_clear(err);
+        rc = attempt(in, err);
+    }
+    input_set_phase(in, rc < 0 ? STAGE_FAILED : STAGE_READY);
+    return rc;
+}

@@ -1,0 +1,190 @@
+/* Snapshots to mounts: merged where inputs share or nest, copied where the job may write. */
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/path.h"
+#include "stage/stage_priv.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static const char *label_of(void *ctx, size_t input)
+{
+    return stage_label(ctx, input);
+}
+
+/* A single object goes where its target says if that ends in its name (`…/sample.csv` onto /data/sample.csv). */
+static bool is_file_mount(const struct stage *s, size_t input, const struct cache_tree *tree)
+{
+    return s->in[input].source->single && tree->file_count == 1 &&
+           span_eq(path_basename(span_of(s->inputs[input].target)), span_of(tree->files[0].path));
+}
+
+/* Equal lists of (prefix, snapshot) merge to equal trees, so the merged snapshot can be remembered under their hash. */
+static int merged_identity(const struct stage *s, const struct merge_group *g, struct buf *out, struct err *err)
+{
+    buf_adds(out, "merged");
+    for (size_t m = 0; m < g->count; m++)
+        buf_addf(out, "\n%s\t%s\t%d", g->members[m].prefix, s->in[g->members[m].input].own.snapshot,
+                 s->in[g->members[m].input].source->single);
+    return buf_check(out, "identity of a merged tree", err);
+}
+
+static int read_trees(struct stage *s, const struct merge_group *g, struct arena *a, struct cache_tree *trees,
+                      bool *as_file, struct err *err)
+{
+    for (size_t m = 0; m < g->count; m++) {
+        size_t i = g->members[m].input;
+        if (cache_snapshot_list(s->opts.cache, s->in[i].own.snapshot, a, &trees[m], err) < 0)
+            return -1;
+        as_file[m] = *g->members[m].prefix && is_file_mount(s, i, &trees[m]);
+    }
+    return 0;
+}
+
+static int merge_snapshots(struct stage *s, const struct merge_group *g, char id[SNAPSHOT_ID_MAX], struct err *err)
+{
+    AUTO_BUF identity;
+    buf_init(&identity, 1 << 20);
+    if (merged_identity(s, g, &identity, err) < 0)
+        return -1;
+    static const uint8_t anybody[32];
+    struct cache_entry entry = {.identity = buf_str(&identity)};
+    bool found = false;
+    if (cache_entry_get(s->opts.cache, s->lease, entry.identity, anybody, &entry, &found, err) < 0)
+        return -1;
+    if (found) {
+        memcpy(id, entry.snapshot, SNAPSHOT_ID_MAX);
+        return 0;
+    }
+    struct arena *a = arena_new(STAGE_TREE_BYTES_MAX, err);
+    if (!a)
+        return -1;
+    struct cache_tree *trees = arena_array(a, g->count, sizeof *trees), merged;
+    bool *as_file = arena_array(a, g->count, sizeof *as_file);
+    int rc = trees && as_file ? read_trees(s, g, a, trees, as_file, err) : err_nomem(err);
+    if (rc == 0)
+        rc = merge_trees(a, g, trees, as_file, label_of, s, &merged, err);
+    if (rc == 0)
+        rc = cache_snapshot_make(s->opts.cache, s->lease, &merged, id, err);
+    arena_free(a);
+    if (rc < 0)
+        return -1;
+    entry.identity = buf_str(&identity);
+    memcpy(entry.snapshot, id, SNAPSHOT_ID_MAX);
+    entry.downloaded_ms = entry.last_used_ms = clock_wall_ms();
+    return cache_entry_put(s->opts.cache, &entry, err);
+}
+
+/* --- writable copies ---------------------------------------------------------------------------------------------- */
+
+struct copying {
+    int from_fd, to_fd;
+};
+
+static int copy_entry(void *ctx, const struct fs_entry *e, struct err *err)
+{
+    const struct copying *c = ctx;
+    if (S_ISDIR(e->st.st_mode))
+        return fs_mkdirs_beneath(c->to_fd, e->path, 0777, err);
+    AUTO_FD from = fs_open_beneath(c->from_fd, e->path, O_RDONLY | O_NOFOLLOW, 0, err);
+    if (from < 0)
+        return -1;
+    AUTO_FD to = fs_open_beneath(c->to_fd, e->path, O_WRONLY | O_CREAT | O_EXCL, 0666, err);
+    if (to < 0)
+        return -1;
+    enum fs_copy_how how;
+    if (fs_copy_content(from, to, (uint64_t)e->st.st_size, &how, err) < 0)
+        return err_wrap(err, "copy %s", e->path);
+    return fchmod(to, 0666) < 0 ? err_sys(err, "chmod %s", e->path) : 0;
+}
+
+/* The view itself is never writable, not even by root in the container: hard links share inodes with the cache. */
+static int copy_view(struct stage *s, const char *view, struct buf *out, struct err *err)
+{
+    buf_addf(out, "%s/rw%u", s->opts.work_dir, s->copies);
+    if (buf_check(out, "path of a writable copy", err) < 0 || fs_mkdirs(buf_str(out), 0777, err) < 0)
+        return -1;
+    s->copies++;
+    AUTO_FD from = fs_open_dir(view, err);
+    if (from < 0)
+        return -1;
+    AUTO_FD to = fs_open_dir(buf_str(out), err);
+    if (to < 0)
+        return -1;
+    /* Whoever the container runs as may write: the copy is the job's own, below a folder of mode 0700. */
+    if (fchmod(to, 0777) < 0)
+        return err_sys(err, "chmod %s", buf_str(out));
+    struct copying c = {from, to};
+    return fs_walk(from, copy_entry, &c, err);
+}
+
+void mount_release(struct stage *s)
+{
+    if (s->copies == 0)
+        return;
+    struct err err = ERR_INIT;
+    AUTO_FD work = fs_open_dir(s->opts.work_dir, &err);
+    for (unsigned k = 0; work >= 0 && k < s->copies; k++) {
+        char name[16];
+        snprintf(name, sizeof name, "rw%u", k);
+        if (fs_remove_tree(work, name, &err) < 0)
+            break;
+    }
+    if (err_is_set(&err))
+        stage_warn(s, 0, "a writable copy could not be removed: %s", err.text);
+    s->copies = 0;
+}
+
+/* --- mounts ------------------------------------------------------------------------------------------------------- */
+
+static int mount_group(struct stage *s, const struct merge_group *g, struct stage_mount *out, struct err *err)
+{
+    char id[SNAPSHOT_ID_MAX];
+    size_t first = g->members[0].input;
+    const char *file = NULL;
+    if (g->count > 1) {
+        if (merge_snapshots(s, g, id, err) < 0)
+            return -1;
+    } else {
+        memcpy(id, s->in[first].own.snapshot, sizeof id);
+        struct cache_tree tree;
+        if (s->in[first].source->single) {
+            if (cache_snapshot_list(s->opts.cache, id, s->arena, &tree, err) < 0)
+                return -1;
+            file = is_file_mount(s, first, &tree) ? tree.files[0].path : NULL;
+        }
+    }
+    AUTO_BUF path;
+    buf_init(&path, 2 * PATH_SAFE_MAX);
+    AUTO_BUF view;
+    buf_init(&view, PATH_SAFE_MAX);
+    if (cache_snapshot_view(s->opts.cache, id, &view, err) < 0)
+        return -1;
+    if (!g->writable)
+        buf_add_span(&path, buf_span(&view));
+    else if (copy_view(s, buf_str(&view), &path, err) < 0)
+        return err_wrap(err, "writable copy for %s", g->target);
+    if (file)
+        buf_addf(&path, "/%s", file);
+    if (buf_check(&path, "path of a mount", err) < 0)
+        return -1;
+    *out = (struct stage_mount){
+        .source = arena_dup(s->arena, buf_str(&path)), .target = g->target, .writable = g->writable};
+    return arena_check(s->arena, err);
+}
+
+int mount_all(struct stage *s, struct err *err)
+{
+    struct merge_plan plan;
+    if (merge_plan(s->arena, s->inputs, s->n, &plan, err) < 0)
+        return -1;
+    s->mounts = arena_array(s->arena, plan.count ? plan.count : 1, sizeof *s->mounts);
+    if (!s->mounts)
+        return err_nomem(err);
+    for (size_t k = 0; k < plan.count; k++) {
+        if (mount_group(s, &plan.groups[k], &s->mounts[k], err) < 0)
+            return -1;
+        s->mount_count++;
+    }
+    return 0;
+}

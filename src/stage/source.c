@@ -1,0 +1,29 @@
+#include "stage/stage_priv.h"
+
+int source_new(struct source **out, struct stage *stage, size_t index, struct err *err)
+{
+    const struct input *in = &stage->inputs[index];
+    switch (in->kind) {
+    case SOURCE_S3:
+        return source_s3_new(out, stage, index, err);
+    case SOURCE_HF:
+    case SOURCE_OLLAMA:
+    case SOURCE_URL:
+    case SOURCE_PRESIGNED:
+    case SOURCE_LOCAL:
+        break;
+    }
+    static const char *const words[] = {
+#define X(name, word) word,
+        SOURCE_KINDS(X)
+#undef X
+    };
+    err_set(err, ERR_UNSUPPORTED, "not supported yet: input source '%s' (%s)", words[in->kind], in->at);
+    return err_hint(err, "this version fetches S3 inputs; copy the data to a bucket, or remove this input");
+}
+
+void source_free(struct source *s)
+{
+    if (s)
+        s->ops->free(s);
+}

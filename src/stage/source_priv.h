@@ -1,0 +1,61 @@
+/* source: what every kind of input offers to the generic half of stage. One const table of functions a kind.
+ *
+ * A struct source belongs to one input and is driven by that input's thread; get_begin() hands a transfer to xfer,
+ * whose callbacks then run on transfer threads against the fetch context alone. */
+#ifndef BERTH_STAGE_SOURCE_PRIV_H
+#define BERTH_STAGE_SOURCE_PRIV_H
+
+#include "stage/stage.h"
+
+struct source;
+
+/* One resolved file. Strings are borrowed until the next call of file() on the same source. */
+struct source_file {
+    const char *path;     /* below the target */
+    const char *location; /* "<endpoint>/<bucket>/<key>" */
+    const char *version;  /* equal versions mean equal bytes; NULL: the origin gives none */
+    uint64_t size;        /* XFER_SIZE_UNKNOWN possible */
+    int64_t modified_ms;  /* 0: unknown */
+    bool proved;          /* resolving it already proved that these credentials may read it */
+};
+
+struct source_ops {
+    const char *name; /* the cache's name of the source: "s3" */
+    /* Ask the origin what is there now. Fills the public fields of struct source. May be called again (things changed).
+     */
+    int (*resolve)(struct source *s, struct err *err);
+    void (*file)(struct source *s, size_t i, struct source_file *out);
+    /* Set name, size, want, source and source_ctx of `get`; for a HEAD when get->head_only. */
+    int (*get_begin)(struct source *s, size_t i, struct xfer_get *get, struct err *err);
+    /* After done(): the version that the answers carried (NULL: none), then release the context. Both borrow `ctx` from
+     * get_begin. */
+    const char *(*get_version)(void *ctx);
+    void (*get_end)(void *ctx);
+    /* Members of the run record: endpoint, bucket, region, … */
+    int (*describe)(const struct source *s, json_t *into, struct err *err);
+    void (*free)(struct source *s);
+};
+
+struct source {
+    const struct source_ops *ops;
+    const struct input *input;
+    struct stage *stage;
+    size_t index;
+    /* After resolve(): */
+    size_t file_count;
+    const char *const *folders;
+    size_t folder_count;
+    bool single; /* one exact object: mounted as a file where the target ends in its name */
+    /* From creation on: */
+    char *identity;        /* what is asked for, all that shapes the result included */
+    uint8_t principal[32]; /* who asks; all zero: anybody */
+    char *label;
+};
+
+/* A source for the input; ERR_UNSUPPORTED for kinds that berth does not fetch. */
+int source_new(struct source **out, struct stage *stage, size_t index, struct err *err);
+void source_free(struct source *s);
+
+int source_s3_new(struct source **out, struct stage *stage, size_t index, struct err *err);
+
+#endif

@@ -1,0 +1,156 @@
+/* stage, inside: the shared state of one staging and the parts of an input's way from declaration to snapshot. */
+#ifndef BERTH_STAGE_STAGE_PRIV_H
+#define BERTH_STAGE_STAGE_PRIV_H
+
+#include "stage/source_priv.h"
+#include "stage/stage.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define STAGE_INPUTS_MAX       1024
+#define STAGE_PARALLEL_DEFAULT 16
+#define STAGE_WINDOW           256                 /* transfers an input keeps queued in the engine */
+#define STAGE_LOOKUP_BATCH     1000                /* origins asked of the index at once */
+#define STAGE_TREE_BYTES_MAX   (UINT64_C(1) << 30) /* memory for the list of one snapshot */
+
+struct stage_input;
+
+/* One file on its way. Made by the input's thread, given to xfer, returned through the input's queue. */
+struct fetch {
+    struct stage_input *in;
+    size_t file;
+    uint64_t expected_size;
+    void *source_ctx;
+    struct cache_fill *fill; /* cache store */
+    char *temporary;         /* folder store: name below .berth-partial */
+    char *path;              /* folder store: where it goes below the folder */
+    int fd;                  /* folder store */
+    struct partmap *map;     /* folder store */
+    int map_fd;
+    /* Set by done(): */
+    struct xfer_result result;
+    struct err *failure; /* NULL on success */
+    char *learned_version;
+    struct fetch *next;
+};
+
+/* Where fetched bytes are kept: the cache, or the folder of `berth fetch`. begin(), commit() and abandon() run on the
+ * input's thread, open() on a transfer thread. */
+struct store_ops {
+    int (*begin)(struct fetch *f, const struct source_file *file, enum cache_fill_state *state, struct err *err);
+    int (*open)(struct fetch *f, uint64_t size, int *fd, struct partmap **map, struct err *err);
+    int (*commit)(struct fetch *f, const struct source_file *file, struct err *err);
+    void (*abandon)(struct fetch *f, bool keep);
+};
+extern const struct store_ops store_cache;
+extern const struct store_ops store_folder;
+
+struct blob_id {
+    char id[BLOB_ID_MAX];
+};
+
+struct stage_input {
+    struct stage *stage;
+    size_t index;
+    struct source *source;
+    /* Read by anybody. */
+    struct {
+        atomic_int phase;
+        atomic_uint_fast64_t files_total, files_done, files_cached, bytes_total, bytes_cached, bytes_stored;
+        atomic_uint_fast64_t resolve_ms, fetch_ms;
+        struct xfer_group group;
+    } shown;
+    /* Transfer threads put finished fetches here; the input's thread takes them. */
+    struct {
+        pthread_mutex_t mu;
+        pthread_cond_t cv;
+        struct fetch *first, *last;
+    } finished;
+    /* The input's thread only; after it ended, stage_run's. */
+    struct {
+        struct blob_id *blobs; /* by file; empty id: still to be fetched */
+        bool *proved;
+        size_t in_flight;
+        uint8_t scope[32], fingerprint[32];
+        bool steady; /* every file has a version: the fingerprint identifies content */
+        char snapshot[SNAPSHOT_ID_MAX];
+        uint64_t verified, by_size; /* files fetched now: checked by a digest, or by size alone */
+        struct err err;
+    } own;
+};
+
+struct stage {
+    struct stage_opts opts;
+    const struct input *inputs;
+    size_t n;
+    struct stage_input *in; /* n of them */
+    struct cache_lease *lease;
+    struct cancel stop; /* raised by the first failure or by opts.cancel */
+    const struct store_ops *store;
+    struct {
+        pthread_mutex_t mu;
+        size_t next, running; /* inputs not yet taken by a thread; threads alive */
+        size_t failed;        /* the first input that failed; n: none */
+        int done_fd;          /* eventfd: a thread ended */
+    } shared;
+    pthread_mutex_t warn_mu;
+    /* After the inputs are done. */
+    struct arena *arena;
+    struct stage_mount *mounts;
+    size_t mount_count;
+    unsigned copies; /* writable copies made below work_dir */
+    struct {
+        const struct stage_fetch_opts *opts;
+        int dir_fd, partial_fd; /* -1 unless fetching to a folder */
+        pthread_mutex_t mu;     /* guards each() and `claims` */
+        void *claims;           /* tsearch tree: which input writes which path; used with several inputs */
+    } folder;
+};
+
+void stage_warn(struct stage *s, size_t input, const char *fmt, ...) ATTR_PRINTF(3, 4);
+void store_folder_release(struct stage *s);
+/* Below the folder of `berth fetch`: the target, without its slash, and the path. Owned. */
+char *store_folder_path(const struct stage_input *in, const char *path, struct err *err);
+void input_set_phase(struct stage_input *in, enum stage_phase phase);
+
+/* The whole way of one input, on its thread. */
+int input_run(struct stage_input *in, struct err *err);
+
+/* Every input by input_run(), in parallel; the first error, named after its input. */
+int stage_run_inputs(struct stage *s, struct err *err);
+
+/* The folder's half of input_run(). */
+int fetch_to_folder(struct stage_input *in, struct err *err);
+
+/* Fetch every file whose blob is not known yet; the store's commit fills own.blobs. */
+int fetch_files(struct stage_input *in, struct err *err);
+/* HEAD every cached file that these credentials have not been seen to read. */
+int fetch_prove(struct stage_input *in, struct err *err);
+
+/* Inputs whose targets are equal or nested become one group, mounted at the outermost target. Pure. */
+struct merge_member {
+    size_t input;
+    const char *prefix; /* below the group's target, "" or "a/b" */
+};
+struct merge_group {
+    const char *target;
+    struct merge_member *members;
+    size_t count;
+    bool writable;
+};
+struct merge_plan {
+    struct merge_group *groups;
+    size_t count;
+};
+int merge_plan(struct arena *a, const struct input *inputs, size_t n, struct merge_plan *out, struct err *err);
+
+/* The merged tree of a group: paths prefixed, equal paths must carry equal blobs. */
+int merge_trees(struct arena *a, const struct merge_group *group, const struct cache_tree *trees, const bool *as_file,
+                const char *(*label)(void *ctx, size_t input), void *ctx, struct cache_tree *out, struct err *err);
+
+/* Snapshots of the inputs → views, merged views, writable copies → s->mounts. */
+int mount_all(struct stage *s, struct err *err);
+void mount_release(struct stage *s); /* remove the writable copies */
+
+#endif

@@ -1,0 +1,235 @@
+/* A plain folder as the place where fetched bytes are kept (`berth fetch`). Partial files lie in .berth-partial, named
+ * by the hash of path and version so that a restart finds them, and move into place when they are whole and verified.
+ */
+#include "base/fs.h"
+#include "base/path.h"
+#include "stage/stage_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <search.h>
+
+#define PARTIAL_NAME_MAX 80
+#define PARTIAL_KEY_MAX  (64u << 10) /* path, location and version together */
+
+static int partial_name(const char *path, const struct source_file *file, char out[PARTIAL_NAME_MAX], struct err *err)
+{
+    struct digest_value v;
+    char hex[DIGEST_HEX_MAX];
+    AUTO_BUF key;
+    buf_init(&key, PARTIAL_KEY_MAX);
+    buf_addf(&key, "%s\n%s\n%s", path, file->location, file->version ? file->version : "");
+    if (buf_check(&key, "name of a partial file", err) < 0 || digest_bytes(DIGEST_SHA256, key.p, key.n, &v, err) < 0)
+        return -1;
+    snprintf(out, PARTIAL_NAME_MAX, "%.40s", digest_hex(hex, &v));
+    return 0;
+}
+
+char *store_folder_path(const struct stage_input *in, const char *path, struct err *err)
+{
+    const char *target = in->stage->inputs[in->index].target;
+    while (target && *target == '/')
+        target++;
+    return target && *target ? str_printf(err, "%s/%s", target, path) : str_dup(path, err);
+}
+
+/* --- two inputs, one path ----------------------------------------------------------------------------------------- */
+
+struct claim {
+    char *path, *what; /* what: location and version */
+    size_t input;
+};
+
+static int compare_claims(const void *a, const void *b)
+{
+    return strcmp(((const struct claim *)a)->path, ((const struct claim *)b)->path);
+}
+
+static void claim_free(void *node)
+{
+    struct claim *c = node;
+    free(c->path);
+    free(c->what);
+    free(c);
+}
+
+static struct claim *claim_new(const struct fetch *f, const struct source_file *file, struct err *err)
+{
+    struct claim *c = calloc(1, sizeof *c);
+    if (!c) {
+        err_nomem(err);
+        return NULL;
+    }
+    c->input = f->in->index;
+    c->path = str_dup(f->path, err);
+    c->what = str_printf(err, "%s\n%s", file->location, file->version ? file->version : "");
+    if (c->path && c->what)
+        return c;
+    claim_free(c);
+    return NULL;
+}
+
+/* 0: this input writes the path; 1: another input writes the same object there; -1: another object. */
+static int claim_path(struct fetch *f, const struct source_file *file, struct err *err)
+{
+    struct stage *s = f->in->stage;
+    if (s->n == 1)
+        return 0;
+    struct claim *mine = claim_new(f, file, err);
+    if (!mine)
+        return -1;
+    pthread_mutex_lock(&s->folder.mu);
+    struct claim **node = tsearch(mine, &s->folder.claims, compare_claims);
+    struct claim *holder = node ? *node : NULL;
+    pthread_mutex_unlock(&s->folder.mu);
+    if (holder == mine)
+        return 0;
+    int rc = 1;
+    if (!holder)
+        rc = err_nomem(err);
+    else if (holder->input == mine->input)
+        rc = 0; /* resolved again after a change */
+    else if (!str_eq(holder->what, mine->what))
+        rc = err_set(err, ERR_INVALID, "%s and %s both give %s, with different content", stage_label(s, holder->input),
+                     stage_label(s, mine->input), mine->path);
+    claim_free(mine);
+    return rc;
+}
+
+void store_folder_release(struct stage *s)
+{
+    tdestroy(s->folder.claims, claim_free);
+    s->folder.claims = NULL;
+}
+
+/* --- the store ---------------------------------------------------------------------------------------------------- */
+
+/* What lies there already counts when size and modification time are the origin's. */
+static bool is_there(const struct stage *s, const char *path, const struct source_file *file)
+{
+    struct stat st;
+    struct err ignored = ERR_INIT;
+    if (s->folder.opts->force || file->size == XFER_SIZE_UNKNOWN || file->modified_ms == 0)
+        return false;
+    AUTO_FD fd = fs_open_beneath(s->folder.dir_fd, path, O_PATH | O_NOFOLLOW, 0, &ignored);
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == file->size &&
+           st.st_mtim.tv_sec == file->modified_ms / 1000;
+}
+
+static int folder_begin(struct fetch *f, const struct source_file *file, enum cache_fill_state *state, struct err *err)
+{
+    char name[PARTIAL_NAME_MAX];
+    f->path = store_folder_path(f->in, file->path, err);
+    if (!f->path)
+        return -1;
+    int claimed = claim_path(f, file, err);
+    if (claimed < 0)
+        return -1;
+    if (claimed > 0 || is_there(f->in->stage, f->path, file)) {
+        *state = CACHE_FILL_HIT;
+        return 0;
+    }
+    if (partial_name(f->path, file, name, err) < 0 || !(f->temporary = str_dup(name, err)))
+        return -1;
+    *state = CACHE_FILL_MINE;
+    return 0;
+}
+
+static int folder_open(struct fetch *f, uint64_t size, int *fd, struct partmap **map, struct err *err)
+{
+    struct stage *s = f->in->stage;
+    bool parts = size != XFER_SIZE_UNKNOWN && size > XFER_PART_DEFAULT;
+    f->fd = fs_open_beneath(s->folder.partial_fd, f->temporary, O_RDWR | O_CREAT | (parts ? 0 : O_TRUNC), 0644, err);
+    if (f->fd < 0)
+        return -1;
+    *map = NULL;
+    if (parts) {
+        char name[PARTIAL_NAME_MAX + 8];
+        snprintf(name, sizeof name, "%s.map", f->temporary);
+        f->map_fd = fs_open_beneath(s->folder.partial_fd, name, O_RDWR | O_CREAT, 0600, err);
+        if (f->map_fd < 0 || partmap_open(&f->map, f->map_fd, size, XFER_PART_DEFAULT, span_of(f->temporary), err) < 0)
+            return -1;
+        *map = f->map;
+    }
+    *fd = f->fd;
+    return 0;
+}
+
+static void close_partial(struct fetch *f)
+{
+    partmap_free(f->map);
+    f->map = NULL;
+    if (f->map_fd >= 0)
+        close(f->map_fd);
+    if (f->fd >= 0)
+        close(f->fd);
+    f->map_fd = f->fd = -1;
+}
+
+static void remove_map(const struct fetch *f)
+{
+    char name[PARTIAL_NAME_MAX + 8];
+    snprintf(name, sizeof name, "%s.map", f->temporary);
+    unlinkat(f->in->stage->folder.partial_fd, name, 0);
+}
+
+/* Confined: the parent is opened beneath the folder, and only the last component is renamed into it. */
+static int move_into_place(const struct stage *s, const char *temporary, const char *path, struct err *err)
+{
+    struct span base = path_basename(span_of(path));
+    AUTO_FD parent = -1;
+    if (base.p == path) {
+        parent = fcntl(s->folder.dir_fd, F_DUPFD_CLOEXEC, 0);
+    } else {
+        AUTO_STR dir = str_dup_span((struct span){path, (size_t)(base.p - path) - 1}, err);
+        if (!dir)
+            return -1;
+        struct err missing = ERR_INIT;
+        parent = fs_open_beneath(s->folder.dir_fd, dir, O_DIRECTORY | O_RDONLY, 0, &missing);
+        if (parent < 0) {
+            if (fs_mkdirs_beneath(s->folder.dir_fd, dir, 0755, err) < 0)
+                return -1;
+            parent = fs_open_beneath(s->folder.dir_fd, dir, O_DIRECTORY | O_RDONLY, 0, err);
+        }
+    }
+    if (parent < 0)
+        return err_sys(err, "open the folder of %s", path);
+    if (renameat(s->folder.partial_fd, temporary, parent, base.p) < 0) {
+        if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST)
+            return err_set(err, ERR_EXISTS, "%s: a folder is in the way", path);
+        return err_sys(err, "move %s into place", path);
+    }
+    return 0;
+}
+
+static int folder_commit(struct fetch *f, const struct source_file *file, struct err *err)
+{
+    struct stage *s = f->in->stage;
+    if (file->modified_ms > 0) {
+        struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = file->modified_ms / 1000}};
+        if (futimens(f->fd, times) < 0)
+            return err_sys(err, "set the time of %s", file->path);
+    }
+    if (f->map)
+        remove_map(f);
+    close_partial(f);
+    int rc = move_into_place(s, f->temporary, f->path, err);
+    if (rc < 0)
+        unlinkat(s->folder.partial_fd, f->temporary, 0);
+    free(str_take(&f->temporary));
+    return rc;
+}
+
+static void folder_abandon(struct fetch *f, bool keep)
+{
+    bool resumable = keep && f->map;
+    if (f->temporary && !resumable && f->fd >= 0) {
+        unlinkat(f->in->stage->folder.partial_fd, f->temporary, 0);
+        remove_map(f);
+    }
+    close_partial(f);
+    free(str_take(&f->temporary));
+}
+
+const struct store_ops store_folder = {
+    .begin = folder_begin, .open = folder_open, .commit = folder_commit, .abandon = folder_abandon};
