@@ -41,15 +41,23 @@ static unsigned split(int64_t wall_ms, struct tm *tm)
     return (unsigned)ms;
 }
 
+/* strftime writes the year 7 as "7", so years are written here. */
+static unsigned year_of(const struct tm *tm)
+{
+    return (unsigned)(tm->tm_year + 1900) % 10000;
+}
+
 char *time_iso(char out[TIME_MAX], int64_t wall_ms)
 {
     struct tm tm = {0};
     unsigned ms = split(wall_ms, &tm);
-    size_t n = strftime(out, TIME_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
+    int n = snprintf(out, TIME_MAX, "%04u", year_of(&tm));
+    size_t at = (size_t)n;
+    at += strftime(out + at, TIME_MAX - at, "-%m-%dT%H:%M:%S", &tm);
     if (ms)
-        snprintf(out + n, TIME_MAX - n, ".%03uZ", ms);
+        snprintf(out + at, TIME_MAX - at, ".%03uZ", ms);
     else
-        snprintf(out + n, TIME_MAX - n, "Z");
+        snprintf(out + at, TIME_MAX - at, "Z");
     return out;
 }
 
@@ -57,7 +65,8 @@ char *time_compact(char out[TIME_MAX], int64_t wall_ms)
 {
     struct tm tm = {0};
     split(wall_ms, &tm);
-    strftime(out, TIME_MAX, "%Y%m%dT%H%M%SZ", &tm);
+    int n = snprintf(out, TIME_MAX, "%04u", year_of(&tm));
+    strftime(out + n, TIME_MAX - (size_t)n, "%m%dT%H%M%SZ", &tm);
     return out;
 }
 

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 
 #define OPEN_TRIES      16 /* openat2 asks to be called again while somebody renames folders on the way */
-#define COPY_CHUNK      ((size_t)256 << 10)
+#define COPY_CHUNK      ((size_t)64 << 10)
 #define COPY_RANGE_STEP ((size_t)1 << 30)
 
 int fs_open_beneath(int dir_fd, const char *path, int flags, mode_t mode, struct err *err)
@@ -299,9 +299,7 @@ static int copy_in_kernel(int from_fd, int to_fd, uint64_t size, uint64_t *done,
 
 static int copy_by_hand(int from_fd, int to_fd, uint64_t size, uint64_t done, struct err *err)
 {
-    AUTO_STR chunk = malloc(COPY_CHUNK);
-    if (!chunk)
-        return err_nomem(err);
+    char chunk[COPY_CHUNK];
     while (done < size) {
         size_t n = size - done < COPY_CHUNK ? (size_t)(size - done) : COPY_CHUNK;
         if (fs_pread_all(from_fd, chunk, n, done, err) < 0 || fs_pwrite_all(to_fd, chunk, n, done, err) < 0)

@@ -62,8 +62,7 @@ static bool reads_back(const json_t *value, unsigned depth)
         char text[40];
         double number = json_real_value(value);
         snprintf(text, sizeof text, "%.15g", number);
-        double again = strtod(text, NULL);
-        return memcmp(&again, &number, sizeof number) == 0;
+        return strtod(text, NULL) == number;
     }
     if (json_is_object(value)) {
         json_object_foreach((json_t *)value, key, member) if (!reads_back(member, depth + 1)) return false;
