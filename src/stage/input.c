@@ -6,6 +6,12 @@
 void input_set_phase(struct stage_input *in, enum stage_phase phase)
 {
     atomic_store(&in->shown.phase, (int)phase);
+    const struct stage_opts *opts = &in->stage->opts;
+    if (!opts->phase)
+        return;
+    pthread_mutex_lock(&in->stage->warn_mu);
+    opts->phase(opts->ctx, in->index, phase);
+    pthread_mutex_unlock(&in->stage->warn_mu);
 }
 
 static bool is_public(const struct stage_input *in)

@@ -71,6 +71,8 @@ struct stage_opts {
     const struct cancel *cancel;
     /* A person should know; called on any thread, one at a time. `input` counts from 0. */
     void (*warn)(void *ctx, size_t input, const char *text);
+    /* An input went on to its next phase; likewise. NULL is fine for both. */
+    void (*phase)(void *ctx, size_t input, enum stage_phase phase);
     void *ctx;
 };
 

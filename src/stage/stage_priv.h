@@ -94,7 +94,7 @@ struct stage {
         size_t failed;        /* the first input that failed; n: none */
         int done_fd;          /* eventfd: a thread ended */
     } shared;
-    pthread_mutex_t warn_mu;
+    pthread_mutex_t warn_mu; /* one callback at a time */
     /* After the inputs are done. */
     struct arena *arena;
     struct stage_mount *mounts;
