@@ -2,8 +2,8 @@
  *
  * One struct http holds a pool of kept-alive connections (libcurl easy handles) and may be used by any number of
  * threads at once. Retries, back-off with full jitter, Retry-After, and redirects are berth's own (docs: 20 s connect,
- * 5 tries, at most 5 redirects; a redirect to another origin loses Authorization, Cookie, x-amz-security-token). Bodies
- * are bounded. */
+ * 5 tries, at most 5 redirects; a redirect to another origin loses Authorization, Cookie, x-amz-… and whatever else
+ * sounds like a credential, and is not signed). Heads and bodies are bounded. */
 #ifndef BERTH_XFER_HTTP_H
 #define BERTH_XFER_HTTP_H
 
@@ -48,7 +48,7 @@ const char *http_response_get(const struct http_response *r, const char *name); 
 struct http_request {
     const char *method; /* NULL: GET */
     const char *url;
-    const struct http_header *headers;
+    const struct http_header *headers; /* at most 128; ERR_INVALID for controls in them */
     size_t header_count;
     struct span body;
     /* A streamed body instead of `body`: like fread; called on the calling thread, restarted never (so such a request
@@ -73,16 +73,25 @@ struct http_request {
     const struct cancel *cancel;
 };
 
-/* 0: an answer came, whatever its status (look at it); -1: none could be had, with the kind of error (TRANSIENT after
- * the tries, TIMEOUT, REFUSED by policy, CANCELLED, DENIED for TLS failures is PROTOCOL …). Retried within: connection
- * errors, 408, 429, 500, 502, 503, 504; the last answer is given back when the tries are spent. */
+/* 0: an answer came, whatever its status (look at it; release it); -1: none could be had, `resp` is empty, and the
+ * error names method, URL, host and port: ERR_TRANSIENT or ERR_TIMEOUT after the tries, ERR_PROTOCOL for TLS failures
+ * and broken answers, ERR_REFUSED by policy, ERR_LIMIT for answers above a bound, ERR_CANCELLED. Retried within:
+ * connection errors, timeouts, 408, 429, 500, 502, 503, 504; the last answer is given back when the tries are spent. A
+ * body is never decoded. Once on_body has seen bytes, or where read_body has given some, there is no other try. */
 int http_call(struct http *h, const struct http_request *req, struct http_response *resp, struct err *err);
 
-/* A two-way byte stream: POST that is answered by a raw stream that goes on until one side closes (the engine's
- * attach). Returns after the answer's headers. Reading blocks until bytes, end (0) or cancel. */
+/* A stream of bytes: a POST (or other method) that is answered by bytes which go on until one side closes, as the
+ * engine's attach does. Tried once; redirects are not followed; `req->on_body` is not used, and an idle limit counts
+ * after the head only where it is given. What `req` points to is borrowed until http_stream_free(). One thread at a
+ * time. */
 struct http_stream;
+
+/* Returns after the answer's head: 0 with a stream for 2xx; 0 with *out NULL, the status and (in a buffer the caller
+ * initialised) up to 64 KiB of the body for any other answer; -1 where none came. */
 int http_stream_open(struct http *h, const struct http_request *req, struct http_stream **out, int *status,
                      struct buf *error_body, struct err *err);
+
+/* Blocks until there are bytes (their number), the end (0), ERR_CANCELLED or a failure (-1). */
 int64_t http_stream_read(struct http_stream *s, void *p, size_t max, struct err *err);
 void http_stream_free(struct http_stream *s);
 

@@ -123,11 +123,19 @@ static enum xfer_failure explain_connect(CURL *easy, CURLcode rc, const char *de
     return XFER_FAILURE_PASSING;
 }
 
+static void name_peer(const struct url *url, const struct xfer_guard *guard, char *out, size_t n)
+{
+    if (guard->unix_socket)
+        snprintf(out, n, "%s", guard->unix_socket);
+    else
+        snprintf(out, n, strchr(url->host, ':') ? "[%.256s]:%u" : "%.256s:%u", url->host, url->port);
+}
+
 enum xfer_failure xfer_curl_explain(CURL *easy, CURLcode rc, const char *detail, const struct url *url,
                                     const struct xfer_guard *guard, struct err *err)
 {
     char where[300];
-    snprintf(where, sizeof where, strchr(url->host, ':') ? "[%.256s]:%u" : "%.256s:%u", url->host, url->port);
+    name_peer(url, guard, where, sizeof where);
     if (str_empty(detail))
         detail = curl_easy_strerror(rc);
     switch (rc) {

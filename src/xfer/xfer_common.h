@@ -25,9 +25,9 @@ int xfer_curl_init(struct err *err);
 /* Which sockets one easy handle may open. Lives as long as the handle uses it; not shared between threads. */
 struct xfer_guard {
     const struct xfer_policy *policy;
-    const char *host;   /* of the request under way, for the check and its words */
-    bool unix_socket;   /* the handle talks to a local socket: addresses are not checked */
-    struct err refusal; /* why the last socket was refused; clear it before each request */
+    const char *host;        /* of the request under way, for the check and its words */
+    const char *unix_socket; /* the local socket all requests go to, which is not checked; NULL: TCP */
+    struct err refusal;      /* why the last socket was refused; clear it before each request */
 };
 
 /* The file with the certificates to trust: policy->ca_file, AWS_CA_BUNDLE, SSL_CERT_FILE; NULL: the system's. */
