@@ -1,7 +1,8 @@
 #include "base/json.h"
 
-/* Find where the text nests deeper than JSON_DEPTH_MAX, before a parser recurses into it. */
-static int check_depth(struct span text, struct err *err)
+/* Find where the text nests deeper than JSON_DEPTH_MAX, before a parser recurses into it; and NUL bytes, which the
+ * parser takes for the end. */
+static int check_text(struct span text, struct err *err)
 {
     unsigned depth = 0, line = 1;
     const char *line_start = text.p;
@@ -12,6 +13,9 @@ static int check_depth(struct span text, struct err *err)
             line++;
             line_start = text.p + i + 1;
         }
+        if (c == '\0')
+            return err_set(err, ERR_INVALID, "line %u, column %zu: a NUL byte", line,
+                           (size_t)(text.p + i - line_start) + 1);
         if (quoted && c == '\\') {
             i++;
         } else if (c == '"') {
@@ -42,7 +46,7 @@ static int report(const json_error_t *e, struct err *err)
 json_t *json_parse(struct span text, struct err *err)
 {
     json_error_t e;
-    if (check_depth(text, err) < 0)
+    if (check_text(text, err) < 0)
         return NULL;
     json_t *value = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!value)

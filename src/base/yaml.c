@@ -8,8 +8,9 @@
 
 struct anchor {
     char *name;
-    json_t *value; /* shared with the tree, a reference is held */
-    size_t nodes;  /* of its subtree, aliases expanded */
+    json_t *value;   /* shared with the tree, a reference is held */
+    size_t nodes;    /* of its subtree, aliases expanded */
+    unsigned height; /* levels below and with it; 0 for a scalar */
 };
 
 struct line {
@@ -26,8 +27,8 @@ struct reader {
     yaml_parser_t parser;
     struct anchor *anchors;
     size_t anchor_count;
-    size_t nodes; /* so far, aliases expanded */
-    unsigned depth;
+    size_t nodes;             /* so far, aliases expanded */
+    unsigned depth, deepest;  /* deepest: below the node at hand, aliases expanded */
     struct yaml_lines *lines; /* NULL: not wanted */
 };
 
@@ -83,18 +84,31 @@ static int remember_line(struct reader *r, const json_t *value, unsigned line, s
     return 0;
 }
 
-static int remember_anchor(struct reader *r, const yaml_char_t *name, json_t *value, size_t nodes, struct err *err)
+/* `a` without its name. */
+static int remember_anchor(struct reader *r, const yaml_char_t *name, struct anchor a, struct err *err)
 {
     if (!name)
         return 0;
+    if (r->anchor_count >= YAML_ANCHORS_MAX)
+        return err_set(err, ERR_INVALID, "more than %d anchors", YAML_ANCHORS_MAX);
     struct anchor *grown = realloc(r->anchors, (r->anchor_count + 1) * sizeof *grown);
     if (!grown)
         return err_nomem(err);
     r->anchors = grown;
-    char *copy = str_dup((const char *)name, err);
-    if (!copy)
+    a.name = str_dup((const char *)name, err);
+    if (!a.name)
         return -1;
-    r->anchors[r->anchor_count++] = (struct anchor){copy, json_incref(value), nodes};
+    json_incref(a.value);
+    r->anchors[r->anchor_count++] = a;
+    return 0;
+}
+
+static int check_depth(struct reader *r, unsigned depth, unsigned line, struct err *err)
+{
+    if (depth > JSON_DEPTH_MAX)
+        return err_set(err, ERR_INVALID, "line %u: nested deeper than %d levels", line, JSON_DEPTH_MAX);
+    if (depth > r->deepest)
+        r->deepest = depth;
     return 0;
 }
 
@@ -107,7 +121,9 @@ static json_t *expand_alias(struct reader *r, const yaml_event_t *event, struct 
         const struct anchor *a = &r->anchors[i - 1];
         if (strcmp(a->name, name) != 0)
             continue;
-        return count_nodes(r, a->nodes, line, err) < 0 ? NULL : json_incref(a->value);
+        if (count_nodes(r, a->nodes, line, err) < 0 || check_depth(r, r->depth + a->height, line, err) < 0)
+            return NULL;
+        return json_incref(a->value);
     }
     err_set(err, ERR_INVALID, "line %u: no anchor \"%s\" stands above", line, name);
     return NULL;
@@ -204,10 +220,8 @@ static json_t *read_collection(struct reader *r, const yaml_event_t *event, stru
         err_set(err, ERR_INVALID, "line %u: the tag \"%.64s\" does not fit here", line, tag);
         return NULL;
     }
-    if (r->depth >= JSON_DEPTH_MAX) {
-        err_set(err, ERR_INVALID, "line %u: nested deeper than %d levels", line, JSON_DEPTH_MAX);
+    if (check_depth(r, r->depth + 1, line, err) < 0)
         return NULL;
-    }
     AUTO_JSON value = mapping ? json_object() : json_array();
     if (!value) {
         err_nomem(err);
@@ -236,15 +250,18 @@ static const yaml_char_t *anchor_of(const yaml_event_t *event)
 /* The value that starts with `event`; owned. */
 static json_t *read_node(struct reader *r, const yaml_event_t *event, struct err *err)
 {
-    unsigned line = line_number(event->start_mark);
+    unsigned line = line_number(event->start_mark), deepest_outside = r->deepest;
     size_t before = r->nodes;
     if (event->type == YAML_ALIAS_EVENT)
         return expand_alias(r, event, err);
     if (count_nodes(r, 1, line, err) < 0)
         return NULL;
+    r->deepest = r->depth;
     AUTO_JSON value = event->type == YAML_SCALAR_EVENT ? read_scalar(event, err) : read_collection(r, event, err);
-    if (!value || remember_line(r, value, line, err) < 0 ||
-        remember_anchor(r, anchor_of(event), value, r->nodes - before, err) < 0)
+    struct anchor a = {.value = value, .nodes = r->nodes - before, .height = r->deepest - r->depth};
+    if (deepest_outside > r->deepest)
+        r->deepest = deepest_outside;
+    if (!value || remember_line(r, value, line, err) < 0 || remember_anchor(r, anchor_of(event), a, err) < 0)
         return NULL;
     return json_incref(value);
 }

@@ -1,7 +1,8 @@
 /* yaml: YAML 1.1 text to a JSON value, with the line of every node. By libyaml.
  *
  * Scalars follow the YAML core schema (null, true/false, integers, floats, else strings; quoted is always a string).
- * Limits: depth JSON_DEPTH_MAX, nodes YAML_NODES_MAX after alias expansion (which stops alias bombs), one document,
+ * Limits: depth JSON_DEPTH_MAX and nodes YAML_NODES_MAX, both after alias expansion (which stops alias bombs),
+ * YAML_ANCHORS_MAX anchors, one document,
  * duplicate keys and merge keys (<<) refused. A key is a scalar, taken by its text ("8080: web" has the key "8080").
  * No document at all is null. An alias shares its anchor's value: copy before changing a parsed tree. */
 #ifndef BERTH_BASE_YAML_H
@@ -9,7 +10,8 @@
 
 #include "base/json.h"
 
-#define YAML_NODES_MAX 100000
+#define YAML_NODES_MAX   100000
+#define YAML_ANCHORS_MAX 1000
 
 struct yaml_lines; /* value → line */
 
