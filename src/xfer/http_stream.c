@@ -95,9 +95,12 @@ static int open_stream(struct http_stream *s, struct err *err)
         xfer_check_url(&x->http->policy, &s->url, err) < 0 || http_exchange_start(x, err) < 0)
         return -1;
     for (;;) {
-        if (http_exchange_step(x, err) < 0)
-            return -1;
-        if (x->ended || (x->head_done && is_stream(&s->resp)))
+        http_exchange_step(x, &s->failed);
+        if (x->head_done && is_stream(&s->resp))
+            return 0; /* even if it broke since: what came is told first */
+        if (err_is_set(&s->failed))
+            return err_move(err, &s->failed);
+        if (x->ended)
             return 0;
         if (http_exchange_wait(x, err) < 0)
             return -1;
@@ -158,7 +161,7 @@ int64_t http_stream_read(struct http_stream *s, void *p, size_t max, struct err 
         if (s->pending.n > 0)
             return hand_over(s, p, max);
         if (err_is_set(&s->failed)) {
-            struct err why = s->failed;
+            struct err why = s->failed; /* kept, for whoever reads on */
             return err_move(err, &why);
         }
         if (x->ended)
