@@ -1,5 +1,21 @@
 #include "base/json.h"
 
+/* jansson's scanner passes over a refused allocation, and a string would lose its end unnoticed. So each refusal is
+ * noted here, and whoever calls jansson asks afterwards. */
+static _Thread_local bool refused;
+
+static void *noting_malloc(size_t n)
+{
+    void *p = malloc(n);
+    refused |= !p;
+    return p;
+}
+
+__attribute__((constructor)) static void watch_allocations(void)
+{
+    json_set_alloc_funcs(noting_malloc, free);
+}
+
 /* Find where the text nests deeper than JSON_DEPTH_MAX, before a parser recurses into it; and NUL bytes, which the
  * parser takes for the end. */
 static int check_text(struct span text, struct err *err)
@@ -34,8 +50,6 @@ static int check_text(struct span text, struct err *err)
 /* The parser's own words end with the text around the fault, which may be a secret. Only a repeated key is named. */
 static int report(const json_error_t *e, struct err *err)
 {
-    if (json_error_code(e) == json_error_out_of_memory)
-        return err_nomem(err);
     struct span text = span_of(e->text);
     const char *near = strstr(e->text, " near ");
     if (near && json_error_code(e) != json_error_duplicate_key)
@@ -48,18 +62,28 @@ json_t *json_parse(struct span text, struct err *err)
     json_error_t e;
     if (check_text(text, err) < 0)
         return NULL;
-    json_t *value = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
-    if (!value)
+    refused = false;
+    AUTO_JSON value = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    if (refused)
+        err_nomem(err);
+    else if (!value)
         report(&e, err);
-    return value;
+    return refused ? NULL : json_incref(value);
+}
+
+static bool reads_back(const json_t *value, unsigned depth);
+
+static bool members_read_back(const json_t *obj, unsigned depth)
+{
+    const char *key;
+    json_t *member;
+    json_object_foreach((json_t *)obj, key, member) if (!reads_back(member, depth)) return false;
+    return true;
 }
 
 /* Whether every number with a fraction survives with the 15 digits that keep 0.1 readable; else 17 are written. */
 static bool reads_back(const json_t *value, unsigned depth)
 {
-    const char *key;
-    json_t *member;
-    size_t i;
     if (depth > JSON_DEPTH_MAX)
         return false;
     if (json_is_real(value)) {
@@ -68,12 +92,11 @@ static bool reads_back(const json_t *value, unsigned depth)
         snprintf(text, sizeof text, "%.15g", number);
         return strtod(text, NULL) == number;
     }
-    if (json_is_object(value)) {
-        json_object_foreach((json_t *)value, key, member) if (!reads_back(member, depth + 1)) return false;
-    }
-    if (json_is_array(value)) {
-        json_array_foreach(value, i, member) if (!reads_back(member, depth + 1)) return false;
-    }
+    if (json_is_object(value))
+        return members_read_back(value, depth + 1);
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!reads_back(json_array_get(value, i), depth + 1))
+            return false;
     return true;
 }
 
@@ -88,9 +111,12 @@ int json_write(const json_t *value, bool pretty, struct buf *out, struct err *er
 {
     unsigned layout = pretty ? JSON_INDENT(2) : JSON_COMPACT, digits = reads_back(value, 0) ? 15 : 17;
     size_t flags = JSON_ENCODE_ANY | layout | JSON_REAL_PRECISION(digits);
+    refused = false;
     int rc = json_dump_callback(value, dump_to_buf, out, flags);
     if (buf_check(out, "the JSON text", err) < 0)
         return -1;
+    if (refused)
+        return err_nomem(err);
     return rc < 0 ? err_set(err, ERR_INVALID, "the value cannot be written as JSON") : 0;
 }
 

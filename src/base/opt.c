@@ -10,7 +10,6 @@ struct parser {
     const struct opt *opts;
     char **argv;
     int argc, at; /* argv[at] is the next word */
-    struct strv *rest;
 };
 
 static const struct opt *find_long(const struct opt *opts, struct span name)
@@ -149,7 +148,7 @@ static int parse_letters(struct parser *p, const char *word, struct err *err)
 
 int opt_parse(const struct opt *opts, int argc, char **argv, bool stop_at_first, struct strv *rest, struct err *err)
 {
-    struct parser p = {.opts = opts, .argv = argv, .argc = argc, .at = 1, .rest = rest};
+    struct parser p = {.opts = opts, .argv = argv, .argc = argc, .at = 1};
     bool options = true;
     while (p.at < argc) {
         const char *word = argv[p.at++];

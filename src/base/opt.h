@@ -25,13 +25,13 @@ enum opt_type {
 struct opt {
     const char *name; /* long name without dashes; NULL ends the table */
     char letter;      /* 0: none */
+    bool hidden;      /* parsed, but neither shown nor completed */
     enum opt_type type;
     void *into;
     const char *meta;    /* how the value is called in --help: "DIR" */
     const char *help;    /* one sentence */
     const char *choices; /* OPT_CHOICE */
     uint64_t unit_ms;    /* OPT_DURATION */
-    bool hidden;
 };
 
 struct opt_command {

@@ -42,7 +42,8 @@ uint64_t rng_below(struct rng *r, uint64_t bound)
 {
     if (bound == 0)
         return 0;
-    uint64_t uneven = -bound % bound; /* 2^64 mod bound: drawing below it would favour small results */
+    uint64_t uneven =
+        (UINT64_MAX - bound + 1) % bound; /* 2^64 mod bound: drawing below it would favour small results */
     uint64_t drawn;
     do {
         drawn = rng_next(r);

@@ -315,30 +315,35 @@ static void reader_release(struct reader *r)
     yaml_lines_free(r->lines);
 }
 
+static json_t *parse_with(struct reader *r, struct span text, struct yaml_lines **lines, struct err *err)
+{
+    if (lines && !(r->lines = calloc(1, sizeof *r->lines))) {
+        err_nomem(err);
+        return NULL;
+    }
+    yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&r->parser, (const unsigned char *)(text.p ? text.p : ""), text.n);
+    json_t *value = read_stream(r, err);
+    if (value && lines) {
+        if (r->lines->n > 1)
+            qsort(r->lines->v, r->lines->n, sizeof *r->lines->v, by_value);
+        *lines = r->lines;
+        r->lines = NULL;
+    }
+    return value;
+}
+
 json_t *yaml_parse(struct span text, struct yaml_lines **lines, struct err *err)
 {
-    AUTO(reader_release) struct reader r = {0};
+    struct reader r = {0};
+    if (lines)
+        *lines = NULL;
     if (!yaml_parser_initialize(&r.parser)) {
         err_nomem(err);
         return NULL;
     }
-    if (lines) {
-        *lines = NULL;
-        r.lines = calloc(1, sizeof *r.lines);
-        if (!r.lines) {
-            err_nomem(err);
-            return NULL;
-        }
-    }
-    yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)(text.p ? text.p : ""), text.n);
-    json_t *value = read_stream(&r, err);
-    if (value && lines) {
-        if (r.lines->n > 1)
-            qsort(r.lines->v, r.lines->n, sizeof *r.lines->v, by_value);
-        *lines = r.lines;
-        r.lines = NULL;
-    }
+    json_t *value = parse_with(&r, text, lines, err);
+    reader_release(&r);
     return value;
 }
 

@@ -1,10 +1,10 @@
 /* yaml: YAML 1.1 text to a JSON value, with the line of every node. By libyaml.
  *
- * Scalars follow the YAML core schema (null, true/false, integers, floats, else strings; quoted is always a string).
- * Limits: depth JSON_DEPTH_MAX and nodes YAML_NODES_MAX, both after alias expansion (which stops alias bombs),
- * YAML_ANCHORS_MAX anchors, one document,
- * duplicate keys and merge keys (<<) refused. A key is a scalar, taken by its text ("8080: web" has the key "8080").
- * No document at all is null. An alias shares its anchor's value: copy before changing a parsed tree. */
+ * Scalars follow the YAML 1.2 core schema (null, true/false, integers, floats, else strings; quoted is always a
+ * string). A key is a scalar, taken by its text ("8080: web" has the key "8080"). No document at all is null. An alias
+ * shares its anchor's value: copy before changing a parsed tree. Limits: depth JSON_DEPTH_MAX and nodes YAML_NODES_MAX,
+ * both after alias expansion (which stops alias bombs), YAML_ANCHORS_MAX anchors, one document. Duplicate keys, merge
+ * keys (<<), foreign tags and numbers that JSON cannot hold are refused. */
 #ifndef BERTH_BASE_YAML_H
 #define BERTH_BASE_YAML_H
 

@@ -76,7 +76,9 @@ static void reserved_room_is_committed_by_the_caller(void **state)
     buf_init(&b, 50);
     char *room = buf_reserve(&b, 10);
     assert_non_null(room);
-    memcpy(room, "abc", 3);
+    room[0] = 'a';
+    room[1] = 'b';
+    room[2] = 'c';
     buf_grew(&b, 3);
     assert_string_equal(buf_str(&b), "abc");
     assert_null(buf_reserve(&b, 48));

@@ -125,10 +125,10 @@ static void *shout(void *arg)
 static void lines_of_many_threads_do_not_mix(void **state)
 {
     (void)state;
-    static const char *const names[] = {"a", "b", "c", "d"};
+    static char names[][2] = {"a", "b", "c", "d"};
     pthread_t ids[ARRAY_LEN(names)];
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        assert_int_equal(pthread_create(&ids[i], NULL, shout, (void *)(uintptr_t)names[i]), 0);
+        assert_int_equal(pthread_create(&ids[i], NULL, shout, names[i]), 0);
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         pthread_join(ids[i], NULL);
     assert_int_equal(seen.lines, 800);

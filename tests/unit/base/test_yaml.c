@@ -270,8 +270,7 @@ static void awkward_strings_come_back(void **state)
                                         "\xc2\x85",
                                         "\xe2\x80\xa8",
                                         "\xf0\x9f\x9a\xa2",
-                                        "\xef\xbb\xbf"
-                                        "a",
+                                        "\357\273\277a",
                                         "a\n\t\nb",
                                         "x\n   ",
                                         "12:30:00",
