@@ -117,23 +117,24 @@ static const struct unit byte_units[] = {
     {"tib", KIBI *KIBI *KIBI *KIBI},
 };
 
+static int bad_size(struct span text, struct err *err)
+{
+    err_set(err, ERR_INVALID, "\"%.*s\" is not a size", SPAN_FMT(span_head(text, 64)));
+    return err_hint(err, "write bytes, or a number with a unit such as 500MB or 1.5GiB");
+}
+
 int parse_bytes(struct span s, uint64_t *out, struct err *err)
 {
-    struct span all = span_trim(s), rest = all;
-    struct span shown = span_head(all, 64);
+    struct span rest = span_trim(s);
     struct decimal d;
     if (!take_decimal(&rest, &d))
-        goto bad;
-    rest = span_trim(rest);
-    const struct unit *unit = unit_find(byte_units, ARRAY_LEN(byte_units), rest);
+        return bad_size(s, err);
+    const struct unit *unit = unit_find(byte_units, ARRAY_LEN(byte_units), span_trim(rest));
     if (!unit || (d.has_point && unit->size == 1))
-        goto bad;
+        return bad_size(s, err);
     if (!decimal_times(&d, unit->size, out))
-        return err_set(err, ERR_INVALID, "the size \"%.*s\" is too large", SPAN_FMT(shown));
+        return err_set(err, ERR_INVALID, "the size \"%.*s\" is too large", SPAN_FMT(span_head(s, 64)));
     return 0;
-bad:
-    err_set(err, ERR_INVALID, "\"%.*s\" is not a size", SPAN_FMT(shown));
-    return err_hint(err, "write bytes, or a number with a unit such as 500MB or 1.5GiB");
 }
 
 static const struct unit time_units[] = {
@@ -151,30 +152,32 @@ static struct span take_letters(struct span *s)
     return letters;
 }
 
+static int bad_duration(struct span text, struct err *err)
+{
+    err_set(err, ERR_INVALID, "\"%.*s\" is not a duration", SPAN_FMT(span_head(text, 64)));
+    return err_hint(err, "write a number with a unit such as 90s, 10m, 1h30m or 250ms");
+}
+
 int parse_duration_ms(struct span s, uint64_t bare_unit_ms, uint64_t *out_ms, struct err *err)
 {
     struct span all = span_trim(s), rest = all;
-    struct span shown = span_head(all, 64);
     uint64_t total = 0;
     if (rest.n == 0)
-        goto bad;
+        return bad_duration(s, err);
     while (rest.n > 0) {
         struct decimal d;
         uint64_t part;
         bool first = rest.p == all.p;
         if (!take_decimal(&rest, &d))
-            goto bad;
+            return bad_duration(s, err);
         struct span name = take_letters(&rest);
         const struct unit *unit = unit_find(time_units, ARRAY_LEN(time_units), name);
         bool bare = name.n == 0 && first && rest.n == 0 && bare_unit_ms > 0;
         if (!unit && !bare)
-            goto bad;
+            return bad_duration(s, err);
         if (!decimal_times(&d, unit ? unit->size : bare_unit_ms, &part) || __builtin_add_overflow(total, part, &total))
-            return err_set(err, ERR_INVALID, "the duration \"%.*s\" is too long", SPAN_FMT(shown));
+            return err_set(err, ERR_INVALID, "the duration \"%.*s\" is too long", SPAN_FMT(span_head(s, 64)));
     }
     *out_ms = total;
     return 0;
-bad:
-    err_set(err, ERR_INVALID, "\"%.*s\" is not a duration", SPAN_FMT(shown));
-    return err_hint(err, "write a number with a unit such as 90s, 10m, 1h30m or 250ms");
 }

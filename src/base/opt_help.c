@@ -146,7 +146,7 @@ static void add_scdoc(struct buf *out, const char *text)
 {
     for (const char *p = text; *p; p++) {
         bool line_start = p == text || p[-1] == '\n';
-        if (strchr("*_\\", *p) || (line_start && strchr("#;-.|[]`", *p)))
+        if (strchr("*_\\", *p) || (line_start && strchr("#;-|[]`", *p)))
             buf_addc(out, '\\');
         buf_addc(out, *p);
     }

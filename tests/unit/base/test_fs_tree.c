@@ -2,6 +2,9 @@
 
 #include "base/str.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+
 #define FD(state) (((struct scratch *)*(state))->fd)
 
 static void make(int dir_fd, const char *path)
@@ -202,6 +205,25 @@ static void a_folder_with_many_entries_is_removed(void **state)
     assert_false(exists(fd, "t"));
 }
 
+/* In a mount namespace of its own, which takes root; elsewhere there is nothing to mount. */
+static void another_file_system_inside_is_left_alone(void **state)
+{
+    struct err err = ERR_INIT;
+    const struct scratch *s = *state;
+    char path[100];
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        skip();
+    make(s->fd, "t/mounted");
+    snprintf(path, sizeof path, "%s/t/mounted", s->path);
+    if (mount("tmpfs", path, "tmpfs", 0, NULL) < 0)
+        skip();
+    touch(s->fd, "t/mounted/keep");
+    assert_fails(fs_remove_tree(s->fd, "t", &err), &err, ERR_REFUSED);
+    assert_true(exists(s->fd, "t/mounted/keep"));
+    assert_int_equal(umount(path), 0);
+    assert_works(fs_remove_tree(s->fd, "t", &err), &err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +237,7 @@ int main(void)
         scratch_test(a_tree_deeper_than_paths_and_descriptors_allow_is_removed),
         scratch_test(folders_closed_to_their_owner_are_removed),
         scratch_test(a_folder_with_many_entries_is_removed),
+        scratch_test(another_file_system_inside_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,6 +106,23 @@ static void overlong_texts_are_cut_and_say_so(void **state)
     assert_string_equal(message + 4092, "...");
 }
 
+static void without_a_hook_lines_go_to_standard_error(void **state)
+{
+    (void)state;
+    int ends[2], kept = dup(STDERR_FILENO);
+    char text[64] = "";
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+    log_set_hook(NULL, NULL);
+    log_info("m", "x");
+    assert_int_equal(dup2(kept, STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(read(ends[0], text, sizeof text - 1), 5);
+    assert_string_equal(text, "m: x\n");
+    close(kept);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void colour_appears_only_where_asked(void **state)
 {
     (void)state;
@@ -143,6 +160,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_event_stays_one_harmless_line, start, stop),
         cmocka_unit_test_setup_teardown(json_lines_are_json_whatever_the_text, start, stop),
         cmocka_unit_test_setup_teardown(overlong_texts_are_cut_and_say_so, start, stop),
+        cmocka_unit_test_setup_teardown(without_a_hook_lines_go_to_standard_error, start, stop),
         cmocka_unit_test_setup_teardown(colour_appears_only_where_asked, start, stop),
         cmocka_unit_test_setup_teardown(lines_of_many_threads_do_not_mix, start, stop),
     };

@@ -246,6 +246,7 @@ static void the_man_page_marks_and_escapes(void **state)
     assert_contains(buf_str(&out), "## berth cache ls\n");
     assert_contains(buf_str(&out), "*-e*, *--env* _NAME=VALUE_\n\tSet a variable");
     assert_contains(buf_str(&out), "\\*paragraph\\* with some\\_name");
+    assert_contains(buf_str(&out), "* [_OPTIONS_] \\[PREFIX…]\n");
     assert_contains(buf_str(&out), "```\nberth cache ls\n");
     assert_null(strstr(buf_str(&out), "debug-internals"));
 }
