@@ -1,9 +1,9 @@
 /* partmap: which parts of a file are on disk, kept so that a restart fetches only what is missing.
  *
  * A part is marked after its bytes were written (and verified, where it can be by itself). The map is a small file
- * beside the data: header (magic, version, size, part size, identity hash), then a bitmap, then a CRC-32C; it is
- * rewritten in place in records that carry their own check, so a torn write loses marks and never invents one. Pure
- * encoding, thin I/O. */
+ * beside the data: header (magic, version, size, part size, identity hash), then the bitmap in
+ * records that carry their own CRC-32C and are rewritten in place, so a torn write loses marks and never invents one.
+ * It is not fsynced: after a power cut, call it stale (the data may be, too) unless both were synced. */
 #ifndef BERTH_XFER_PARTMAP_H
 #define BERTH_XFER_PARTMAP_H
 
@@ -21,6 +21,7 @@ int partmap_open(struct partmap **out, int fd, uint64_t size, uint64_t part_byte
 void partmap_free(struct partmap *m);
 
 uint64_t partmap_count(const struct partmap *m);
+uint64_t partmap_part_bytes(const struct partmap *m);
 bool partmap_has(const struct partmap *m, uint64_t part);
 uint64_t partmap_done_bytes(const struct partmap *m);
 

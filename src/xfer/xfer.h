@@ -23,6 +23,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#define XFER_PART_DEFAULT (UINT64_C(8) << 20)
+
 struct xfer;
 
 struct xfer_opts {
@@ -35,7 +37,8 @@ struct xfer_opts {
     uint32_t max_connections_host;             /* 0: 32 */
     uint32_t stall_bytes_per_second, stall_ms; /* slower for so long: hedge; 0: 1,024 and 30,000 */
     uint32_t connect_timeout_ms;               /* 0: 20,000 */
-    unsigned tries;                            /* per part; 0: 5 */
+    unsigned tries;                            /* per part, those that brought 64 KiB not counted; 0: 5 */
+    uint32_t patience_ms;                      /* 429 and 503 without one good answer for so long: fail; 0: 60,000 */
     bool no_raw;                               /* take every byte through libcurl (for comparison and odd networks) */
 };
 
@@ -100,10 +103,12 @@ struct xfer_source {
     int (*refresh)(void *ctx, struct err *err);
 };
 
-/* Where the bytes go. open() is called once, right before the first byte, on a transfer thread. */
+/* Where the bytes go. open() is called once, on a transfer thread: before the first request where the size is known
+ * (the part map says what need not be asked for), else right before the first byte. The calls of source and sink for
+ * one file never overlap (refresh() excepted). */
 struct xfer_sink {
-    /* Give a writable fd (kept open by the sink until done) and optionally a part map. `size` as learned
-     * (XFER_SIZE_UNKNOWN possible). */
+    /* Give an fd for reading and writing (kept open by the sink until done) and optionally a part map of the same size,
+     * whose part size then is the file's. `size` as learned (XFER_SIZE_UNKNOWN possible). */
     int (*open)(void *ctx, uint64_t size, int *fd, struct partmap **map, struct err *err);
 };
 

@@ -1,0 +1,309 @@
+/* How an exchange ended, and what follows: the part is done, tried again, judged by the source, or the file fails. */
+#include "xfer/retry.h"
+#include "xfer/xfer_priv.h"
+
+#include <stdlib.h>
+
+/* The exchange is over for good: it leaves its thread and gives its reference on the file back, last of all. */
+static void retire(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    struct xfer *x = f->x;
+    struct loop *l = ex->loop;
+    exchange_count_stalled(ex, false);
+    twin_leave(ex);
+    loop_release(l, ex);
+    pthread_mutex_lock(&x->shared.mu);
+    sched_unit_over(&x->shared.sched, &ex->unit, loop_index(l));
+    pthread_mutex_unlock(&x->shared.mu);
+    loop_recycle(l, ex);
+    file_unref(f);
+}
+
+/* A waiting exchange whose file is over; it holds no reference. */
+void exchange_discard(struct exchange *ex)
+{
+    if (ex->twin) {
+        twin_has_other(ex);
+        twin_leave(ex);
+    }
+    exchange_free(ex);
+}
+
+static void tell_gate(struct exchange *ex)
+{
+    struct xfer *x = ex->file->x;
+    uint64_t now = loop_now_ms(ex->loop);
+    pthread_mutex_lock(&x->shared.mu);
+    if (ex->pressed)
+        gate_pressed(&ex->host->sched.gate, ex->started_ms, ex->throttle_ms, now, &x->shared.rng);
+    else
+        gate_succeeded(&ex->host->sched.gate, ex->try_got, now);
+    pthread_mutex_unlock(&x->shared.mu);
+}
+
+/* ---- failure ---- */
+
+/* Name the file and, for what looked passing, the tries. */
+static void word_failure(struct exchange *ex)
+{
+    const struct xfer_file *f = ex->file;
+    if (ex->tries > 1)
+        err_wrap(&ex->err, "%s: after %u tries", f->name, ex->tries);
+    else
+        err_wrap(&ex->err, "%s", f->name);
+}
+
+static void fail(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    word_failure(ex);
+    file_fail(f, &ex->err);
+    retire(ex);
+}
+
+/* Whether this failure uses up the part's last try. Refusals under pressure do not, as long as there is patience. */
+static bool tries_spent(struct exchange *ex, bool lost_patience)
+{
+    if (ex->try_got >= XFER_PROGRESS_MIN)
+        ex->tries = 0;
+    ex->tries++;
+    if (ex->pressed)
+        return lost_patience;
+    return ex->tries >= ex->file->x->opts.tries;
+}
+
+/* What one stream received cannot be continued: the next try starts it anew. */
+static void drop_stream_bytes(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    if (ex->unit.length != SCHED_WHOLE || ex->got == 0)
+        return;
+    ex->got = 0;
+    digest_free(ex->digest);
+    ex->digest = NULL;
+    file_forget_bytes(f);
+}
+
+/* Offer the unit again; its reference on the file goes until it is picked. */
+static void try_again(struct exchange *ex, uint64_t delay_ms)
+{
+    struct xfer_file *f = ex->file;
+    struct xfer *x = f->x;
+    struct loop *l = ex->loop;
+    uint64_t now = loop_now_ms(l);
+    atomic_fetch_add_explicit(&x->stats.retries, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&f->rec->group->retries, 1, memory_order_relaxed);
+    exchange_count_stalled(ex, false);
+    twin_leave(ex);
+    drop_stream_bytes(ex);
+    loop_release(l, ex);
+    pthread_mutex_lock(&x->shared.mu);
+    sched_unit_over(&x->shared.sched, &ex->unit, loop_index(l));
+    bool keep = !f->ended && atomic_load(&f->epoch) == ex->epoch;
+    ex->unit.stalled = false;
+    if (keep)
+        sched_unit_again(&x->shared.sched, &ex->unit, now + delay_ms, now);
+    pthread_mutex_unlock(&x->shared.mu);
+    if (!keep)
+        loop_recycle(l, ex);
+    file_unref(f);
+}
+
+static void fail_or_retry(struct exchange *ex)
+{
+    struct xfer *x = ex->file->x;
+    uint64_t now = loop_now_ms(ex->loop), delay;
+    bool lost_patience = false;
+    if (!ex->passing) {
+        fail(ex);
+        return;
+    }
+    if (twin_has_other(ex)) {
+        retire(ex);
+        return;
+    }
+    pthread_mutex_lock(&x->shared.mu);
+    if (ex->pressed)
+        lost_patience = gate_lost_patience(&ex->host->sched.gate, x->opts.patience_ms, now);
+    bool spent = tries_spent(ex, lost_patience);
+    delay = ex->again_at_once || ex->pressed ? 0 : retry_delay_ms(ex->tries - 1, ex->throttle_ms, &x->shared.rng);
+    pthread_mutex_unlock(&x->shared.mu);
+    if (spent)
+        fail(ex);
+    else
+        try_again(ex, delay);
+}
+
+/* ---- answers that are errors ---- */
+
+int exchange_note_verdict(struct exchange *ex, enum xfer_verdict verdict)
+{
+    ex->passing = true;
+    switch (verdict) {
+    case XFER_ACCEPT:
+        return 0;
+    case XFER_RETRY:
+        err_set(&ex->err, ERR_TRANSIENT, "HTTP %d", ex->resp.status);
+        break;
+    case XFER_RESIGN:
+        ex->again_at_once = true;
+        err_set(&ex->err, ERR_DENIED, "HTTP %d", ex->resp.status);
+        break;
+    case XFER_REFRESH:
+        ex->refresh = true;
+        err_set(&ex->err, ERR_DENIED, "HTTP %d", ex->resp.status);
+        break;
+    case XFER_FAIL:
+        ex->passing = false;
+        err_set(&ex->err, ERR_PROTOCOL, "HTTP %d was not expected", ex->resp.status);
+        break;
+    }
+    return -1;
+}
+
+static void note_retry_status(struct exchange *ex)
+{
+    const char *after = http_response_get(&ex->resp, "retry-after");
+    if (after)
+        ex->throttle_ms = retry_after_ms(span_of(after), clock_wall_ms());
+    ex->pressed = ex->resp.status == 429 || ex->resp.status == 503;
+    ex->passing = true;
+    err_set(&ex->err, ERR_TRANSIENT, "HTTP %d from %s", ex->resp.status, ex->url.host);
+}
+
+/* The place that a redirect led to no longer serves: ask the source's own URL again. True where there was such a one.
+ */
+static bool leave_moved(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    if (!ex->used_moved)
+        return false;
+    pthread_mutex_lock(&f->mu);
+    free(f->moved_to);
+    f->moved_to = NULL;
+    pthread_mutex_unlock(&f->mu);
+    ex->passing = ex->again_at_once = true;
+    err_set(&ex->err, ERR_DENIED, "HTTP %d from %s", ex->resp.status, ex->url.host);
+    return true;
+}
+
+static void ask_judge(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    struct xfer_head head = {.status = ex->resp.status, .date_ms = ex->resp.date_ms, .http = &ex->resp};
+    enum xfer_verdict verdict = XFER_FAIL;
+    if (f->get.source->judge) {
+        pthread_mutex_lock(&f->mu);
+        verdict = f->get.source->judge(f->get.source_ctx, &head, &f->want, &ex->err);
+        pthread_mutex_unlock(&f->mu);
+    }
+    if (exchange_note_verdict(ex, verdict) == 0) {
+        ex->passing = false;
+        err_set(&ex->err, ERR_PROTOCOL, "HTTP %d has no content to take", ex->resp.status);
+    }
+}
+
+/* REFRESH: the unit waits until new credentials are there; whoever comes later with old ones only tries again. */
+static void refresh_and_retry(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    if (!f->get.source->refresh) {
+        fail(ex);
+        return;
+    }
+    pthread_mutex_lock(&f->mu);
+    bool stale = ex->auth_epoch != f->auth_epoch;
+    pthread_mutex_unlock(&f->mu);
+    ex->again_at_once = true;
+    if (!stale)
+        file_refresh(f);
+    fail_or_retry(ex);
+}
+
+static void settle_error_answer(struct exchange *ex)
+{
+    int status = ex->resp.status;
+    bool redirect = (status >= 301 && status <= 303) || status == 307 || status == 308;
+    if (redirect && http_response_get(&ex->resp, "location")) {
+        exchange_redirect(ex);
+        return;
+    }
+    if (retry_status(status))
+        note_retry_status(ex);
+    else if (!leave_moved(ex))
+        ask_judge(ex);
+    if (ex->pressed)
+        tell_gate(ex);
+    if (ex->refresh)
+        refresh_and_retry(ex);
+    else
+        fail_or_retry(ex);
+}
+
+/* ---- success ---- */
+
+/* Remember where redirects ended, so that the other parts need not take the detour. */
+static void learn_moved(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    struct err err = ERR_INIT;
+    if (ex->hops == 0 || ex->single)
+        return;
+    pthread_mutex_lock(&f->mu);
+    if (!f->moved_to) {
+        f->moved_to = str_dup_span(buf_span(&ex->url_text), &err); /* without memory, the detour stays */
+        f->moved_away = ex->bound_dropped;
+    }
+    pthread_mutex_unlock(&f->mu);
+}
+
+static void part_done(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    uint64_t part = ex->unit.part, bytes = ex->got;
+    bool stream = ex->unit.length == SCHED_WHOLE;
+    if (!twin_win(ex)) {
+        retire(ex);
+        return;
+    }
+    if (ex->digest && verify_part(f->verify, part, ex->digest, &ex->err) < 0) {
+        fail(ex);
+        return;
+    }
+    tell_gate(ex);
+    learn_moved(ex);
+    if (stream)
+        file_learn_size(f, bytes);
+    file_part_arrived(f, part);
+    retire(ex);
+}
+
+static bool body_is_short(struct exchange *ex)
+{
+    uint64_t wanted = ex->unit.length;
+    if (wanted == SCHED_WHOLE || ex->got >= wanted)
+        return false;
+    err_set(&ex->err, ERR_CORRUPT, "the body ended after %llu of %llu bytes", (unsigned long long)ex->got,
+            (unsigned long long)wanted);
+    ex->passing = true;
+    return true;
+}
+
+void outcome_settle(struct exchange *ex)
+{
+    if (ex->abandoned)
+        retire(ex);
+    else if (err_is_set(&ex->err) && ex->refresh)
+        refresh_and_retry(ex);
+    else if (err_is_set(&ex->err) && ex->phase == EXCHANGE_ERROR_BODY && ex->resp.body.n >= XFER_ERROR_BODY_MAX)
+        settle_error_answer(ex); /* cut off on purpose: the head and so much of the body say enough */
+    else if (err_is_set(&ex->err))
+        fail_or_retry(ex);
+    else if (ex->phase == EXCHANGE_ERROR_BODY)
+        settle_error_answer(ex);
+    else if (!ex->file->get.head_only && body_is_short(ex))
+        fail_or_retry(ex);
+    else
+        part_done(ex);
+}
