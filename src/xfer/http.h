@@ -24,6 +24,7 @@ struct http_opts {
     uint32_t max_connections;             /* kept for reuse; 0: 32 */
 };
 
+/* The first one in a process sets up libcurl, and SIGPIPE to be ignored where nobody handles it. */
 int http_open(struct http **out, const struct http_opts *opts, struct err *err);
 void http_free(struct http *h);
 

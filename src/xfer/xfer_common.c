@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +12,11 @@ static CURLcode curl_ready;
 
 static void init_curl(void)
 {
+    /* Without signals of its own (CURLOPT_NOSIGNAL) libcurl cannot keep TLS from writing to a connection that is gone.
+     */
+    struct sigaction now;
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 

@@ -19,7 +19,7 @@
 
 /* ---- libcurl ---- */
 
-/* libcurl's global set-up, once a process. */
+/* libcurl's global set-up, once a process; SIGPIPE is ignored from then on, unless the program handles it. */
 int xfer_curl_init(struct err *err);
 
 /* Which sockets one easy handle may open. Lives as long as the handle uses it; not shared between threads. */

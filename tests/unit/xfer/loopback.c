@@ -12,6 +12,7 @@
 
 #define CONNECTIONS_MAX 64
 #define REQUEST_MAX     (4u * 1024 * 1024)
+#define TLS_HANDSHAKE   0x16 /* the first byte of a client that wants TLS (RFC 8446, 5.1) */
 
 struct connection {
     int fd; /* -1: free */
@@ -63,10 +64,12 @@ static void accept_one(struct loopback *l)
     must(false, "too many connections");
 }
 
-/* The length of the whole request at the front; 0: not there yet. */
+/* The length of the whole request at the front; 0: not there yet. A TLS hello counts as one, to be answered wrongly. */
 static size_t request_length(const struct buf *in)
 {
     const char *text = buf_str(in), *end = strstr(text, "\r\n\r\n");
+    if (text[0] == TLS_HANDSHAKE)
+        return in->n;
     if (!end)
         return 0;
     size_t head = (size_t)(end - text) + 4;
