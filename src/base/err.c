@@ -62,6 +62,8 @@ static enum err_kind kind_of_errno(int e)
         return ERR_NOSPACE;
     case ENOMEM:
         return ERR_NOMEM;
+    case EBUSY:
+        return ERR_BUSY;
     case EEXIST:
         return ERR_EXISTS;
     case ETIMEDOUT:

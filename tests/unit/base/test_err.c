@@ -23,7 +23,7 @@ static void errno_decides_the_kind(void **state)
         int e;
         enum err_kind kind;
     } rows[] = {{ENOENT, ERR_NOTFOUND}, {ENOSPC, ERR_NOSPACE}, {EDQUOT, ERR_NOSPACE}, {EACCES, ERR_DENIED},
-                {EEXIST, ERR_EXISTS},   {ENOMEM, ERR_NOMEM},   {EIO, ERR_SYSTEM}};
+                {EEXIST, ERR_EXISTS},   {ENOMEM, ERR_NOMEM},   {EBUSY, ERR_BUSY},     {EIO, ERR_SYSTEM}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err err = ERR_INIT;
         errno = rows[i].e;
