@@ -1,7 +1,13 @@
-/* engine: container engines behind one interface. Back end now: the Docker Engine API 1.41 (Docker and Podman).
+/* engine: container engines behind one interface. Back end now: the Docker Engine API 1.41 (Docker 20.10 or later,
+ * Podman 4 or later; Podman's containers are made by its own Libpod API 4.0, everything else is the same).
  *
- * The order that loses nothing: create (never AutoRemove) → attach → wait → start → inspect → delete. A struct engine
- * may be used by several threads. API: Docker Engine API v1.41 reference. */
+ * The order that loses nothing: create (never removed automatically) → attach → start → wait → inspect → remove. The
+ * engine keeps no log of its own: what the attached stream carries is all there is, byte for byte. Containers get no
+ * new privileges, explicit ulimits, no swap above their memory limit, and an init as PID 1 where the engine has one.
+ *
+ * A struct engine may be used by several threads at once; each call blocks the thread that makes it. Times are
+ * milliseconds, sizes bytes. Errors name the engine's address or the container, image or path, and never hold a secret.
+ * API: Docker Engine API v1.41 reference; Podman Libpod API v4.0.0 reference. */
 #ifndef BERTH_ENGINE_ENGINE_H
 #define BERTH_ENGINE_ENGINE_H
 
@@ -17,9 +23,13 @@ struct engine_opts {
     /* "docker", "podman", "unix:///path", "tcp://host:port"; NULL: BERTH_ENGINE, DOCKER_HOST, the usual sockets in
      * order, else where podman is installed a private `podman system service` for the life of this struct. */
     const char *where;
-    const char *runtime_dir; /* for that private socket; NULL: XDG_RUNTIME_DIR or /tmp */
+    const char *runtime_dir; /* for that private socket; NULL: XDG_RUNTIME_DIR, TMPDIR or /tmp */
 };
 
+/* ERR_NOTFOUND: there is no engine. ERR_DENIED: its socket is not for this user. ERR_TRANSIENT: it does not answer.
+ * ERR_UNSUPPORTED: it is too old, or of a kind that berth can't reach. A private service ends with engine_free(), or
+ * with the thread that opened it: open it on one that lives as long. tcp:// takes TLS from DOCKER_TLS_VERIFY and
+ * DOCKER_CERT_PATH, and always verifies. */
 int engine_open(struct engine **out, const struct engine_opts *opts, struct err *err);
 void engine_free(struct engine *e);
 
@@ -41,21 +51,23 @@ enum engine_pull { ENGINE_PULL_MISSING, ENGINE_PULL_ALWAYS, ENGINE_PULL_NEVER };
 
 struct engine_pull_opts {
     enum engine_pull when;
-    const struct engine_registry_auth *auth; /* NULL: ~/.docker/config.json */
+    /* NULL, or for another registry than the image's: DOCKER_CONFIG or ~/.docker/config.json */
+    const struct engine_registry_auth *auth;
     void (*progress)(void *ctx, const char *status, uint64_t done_bytes, uint64_t total_bytes);
     void *ctx;
     const struct cancel *cancel;
 };
-/* Make the image present; `digest` gets its id ("sha256:…"). ERR_NOTFOUND, ERR_DENIED (registry 401/403),
- * ERR_TRANSIENT. */
+/* Make the image present; `id` gets its id ("sha256:…"). Names are Docker's: "busybox" is
+ * "docker.io/library/busybox:latest". `progress` runs on the calling thread; its sums are of what is being downloaded.
+ * ERR_NOTFOUND, ERR_DENIED (registry 401/403), ERR_NOSPACE, ERR_UNSUPPORTED (not for this machine), ERR_TRANSIENT. */
 #define IMAGE_ID_MAX 128
 int engine_image_ensure(struct engine *e, const char *image, const struct engine_pull_opts *opts, char id[IMAGE_ID_MAX],
                         bool *pulled, struct err *err);
 
 struct engine_mount {
-    const char *source; /* absolute; checked to exist first */
-    const char *target;
-    bool writable;
+    const char *source; /* absolute; checked to exist first (ERR_NOTFOUND), where the engine is on this machine */
+    const char *target; /* absolute */
+    bool writable;      /* else read-only, and so is everything mounted within it */
 };
 
 struct engine_container {
@@ -77,9 +89,12 @@ struct engine_container {
 };
 
 #define CONTAINER_ID_MAX 80
+/* ERR_NOTFOUND: the image or a mount's source is missing; ERR_EXISTS: the name is taken; ERR_UNSUPPORTED: GPUs are
+ * asked for and there are none. */
 int engine_create(struct engine *e, const struct engine_container *c, char id[CONTAINER_ID_MAX], struct err *err);
 
-/* Everything the container writes, as it comes. Called on the thread of engine_run(). -1 ends the run. */
+/* Everything the container writes, as it comes. Called on the thread of engine_run(). -1 from write() kills the
+ * container and ends the run with that error. A slow writer slows the container down; nothing is buffered for it. */
 struct engine_output {
     int (*write)(void *ctx, int stream /* 1: stdout, 2: stderr */, const void *p, size_t n, struct err *err);
     void *ctx;
@@ -96,28 +111,32 @@ struct engine_run_opts {
 enum engine_end { ENGINE_EXITED, ENGINE_OOM, ENGINE_TIMED_OUT, ENGINE_STOPPED, ENGINE_NOT_STARTED };
 struct engine_exit {
     enum engine_end end;
-    int exit_code;                   /* 126, 127 where the command could not be executed or found */
+    int exit_code; /* the container's; where it did not start, as `docker run` has them: 127 command not found, 126 it
+                      can't be executed, 125 any other reason. With an init the first two are EXITED. */
     char reason[512];                /* the engine's words where it did not start */
     int64_t started_ms, finished_ms; /* wall */
     uint64_t first_output_ms;        /* after the start; UINT64_MAX: none */
 };
-/* Attach, start, stream, wait. ERR_TRANSIENT where the engine vanished mid-run (F41). The container still exists
- * afterwards. */
+/* Attach, start, stream, wait; once for each container. Stopping is the image's stop signal, the grace period, KILL.
+ * ENGINE_OOM: the kernel killed something in it for want of memory, and it did not end with 0. ERR_TRANSIENT where the
+ * engine vanished mid-run (F41). The container still exists afterwards. */
 int engine_run(struct engine *e, const char *id, const struct engine_run_opts *opts, struct engine_exit *out,
                struct err *err);
 
-/* Copy a path of a stopped container to a folder, confined; false in *found where it does not exist there. */
+/* Copy a path of a stopped container into a folder, confined: the content of a folder, or one file under its own name.
+ * A path that is a link is followed within the container. Devices, sockets and FIFOs are left out. *found is false
+ * where the path does not exist there. `max_bytes` 0: archive.h's default. ERR_LIMIT, ERR_REFUSED. */
 int engine_copy_out(struct engine *e, const char *id, const char *path, int dir_fd, uint64_t max_bytes, bool *found,
                     struct err *err);
 int engine_remove(struct engine *e, const char *id, struct err *err); /* with force; absent is fine */
 
-/* Containers with the label, living or dead. */
+/* Containers with the label, living or dead. The caller frees *out. */
 struct engine_listed {
     char id[CONTAINER_ID_MAX];
     char label[128]; /* the label's value */
     bool running;
 };
 int engine_list(struct engine *e, const char *label, struct engine_listed **out, size_t *n, struct err *err);
-bool engine_is_running(struct engine *e, const char *id);
+bool engine_is_running(struct engine *e, const char *id); /* false also where the engine can't be asked */
 
 #endif

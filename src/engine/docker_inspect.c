@@ -1,0 +1,59 @@
+#include "base/clock.h"
+#include "engine/docker.h"
+
+#define NEVER_YEAR "0001-" /* Go's zero time: it has not happened */
+
+/* Both engines write nanoseconds and, Podman, an offset in some versions; what can't be read is unknown, 0. */
+static int64_t read_time(const json_t *state, const char *key)
+{
+    struct err unreadable = ERR_INIT;
+    const char *text = json_get_str(state, key);
+    int64_t ms = 0;
+    if (!text || span_starts(span_of(text), SPAN_LIT(NEVER_YEAR)) ||
+        time_parse_iso(span_of(text), &ms, &unreadable) < 0)
+        return 0;
+    return ms;
+}
+
+static int read_int(const json_t *state, const char *key)
+{
+    int64_t v = 0;
+    return json_get_i64(state, key, &v) && v >= INT32_MIN && v <= INT32_MAX ? (int)v : 0;
+}
+
+int docker_inspect(struct docker *d, const char *id, struct docker_state *out, struct err *err)
+{
+    char path[DOCKER_PATH_MAX];
+    AUTO_REPLY reply = {0};
+    int64_t memory = 0;
+    if (docker_container_path(path, id, "/json", err) < 0 ||
+        docker_call(d, &(struct docker_request){.path = path}, &reply, err) < 0)
+        return -1;
+    const json_t *state = json_object_get(reply.json, "State");
+    if (reply.status != 200 || !state)
+        return docker_refused(&reply, err, "container %s", id);
+    *out = (struct docker_state){
+        .running = json_get_bool(state, "Running", false),
+        .oom_killed = json_get_bool(state, "OOMKilled", false),
+        .exit_code = read_int(state, "ExitCode"),
+        .pid = read_int(state, "Pid"),
+        .started_ms = read_time(state, "StartedAt"),
+        .finished_ms = read_time(state, "FinishedAt"),
+    };
+    if (json_get_i64(json_object_get(reply.json, "HostConfig"), "Memory", &memory) && memory > 0)
+        out->memory_bytes = (uint64_t)memory;
+    const char *signal = json_get_str(json_object_get(reply.json, "Config"), "StopSignal");
+    const char *error = json_get_str(state, "Error");
+    snprintf(out->stop_signal, sizeof out->stop_signal, "%s", signal ? signal : "");
+    snprintf(out->error, sizeof out->error, "%s", error ? error : "");
+    return 0;
+}
+
+int docker_is_running(void *self, const char *id, bool *running, struct err *err)
+{
+    struct docker_state state;
+    if (docker_inspect(self, id, &state, err) < 0)
+        return -1;
+    *running = state.running;
+    return 0;
+}
