@@ -17,8 +17,9 @@ struct spec_opts {
     bool strict;             /* warnings become errors */
 };
 
-/* What the text is, without validating it. */
+/* What a document is by its root, without validating it. */
 enum spec_root { SPEC_UNKNOWN, SPEC_NOSANA, SPEC_BACALHAU, SPEC_RECORD, SPEC_REQUIRED_RESOURCES };
+enum spec_root spec_root_of(const json_t *document);
 
 /* Owned job. Errors: INVALID ("FILE: ops[0].args.imge: unknown key; did you mean 'image'?"), UNSUPPORTED ("not
  * supported: …"). All problems found (at most 20) are in the text, one a line; the first decides the kind. */
@@ -61,7 +62,7 @@ int spec_check_runnable(const struct job *job, struct err *err);
 
 /* How `Partition` divides the keys of a source over `count` executions: FNV-1a 32 of the partition key modulo count;
  * what does not match belongs to 0. The partition key of `object` is the whole object key; the others look at the key
- * without `source_key` (as written; a trailing star is dropped) and the slashes after it. One thread at a time. */
+ * without `source_key` (as written; a trailing star is dropped) and one slash after it. One thread at a time. */
 struct partition_plan;
 int partition_open(struct partition_plan **out, const struct partition *p, const char *source_key, uint32_t count,
                    struct err *err);

@@ -1,0 +1,94 @@
+/* Rules for a whole job, whatever it came from. */
+#include "spec/dialect.h"
+
+#include "spec/spec.h"
+
+#define NAMESPACE_DEFAULT "default"
+
+static void check_outputs(struct reader *r, const struct node *root, const struct op *op)
+{
+    for (size_t i = 0; i < op->output_count; i++) {
+        const struct output *out = &op->outputs[i];
+        for (size_t j = 0; j < i; j++) {
+            if (str_eq(out->name, op->outputs[j].name))
+                problem(r, root, ERR_INVALID, "%s and %s: two result paths with the folder name '%s'",
+                        op->outputs[j].at, out->at, out->name);
+            if (str_eq(out->path, op->outputs[j].path))
+                problem(r, root, ERR_INVALID, "%s and %s: two result paths for '%s'", op->outputs[j].at, out->at,
+                        out->path);
+        }
+        for (size_t j = 0; j < op->input_count; j++)
+            if (str_eq(out->path, op->inputs[j].target))
+                problem(r, root, ERR_INVALID, "%s and %s: '%s' is both an input's target and a result path",
+                        op->inputs[j].at, out->at, out->path);
+    }
+}
+
+/* A record may have said so already. */
+static void note_once(struct reader *r, const struct node *n, const char *what)
+{
+    for (size_t i = 0; i < r->unsupported.n; i++)
+        if (str_eq(r->unsupported.v[i].what, what))
+            return;
+    if (what)
+        not_run(r, n, "%s", what);
+}
+
+static void note_not_run(struct reader *r, const struct node *root, const struct job *job)
+{
+    const struct node ops = {.up = root, .key = "ops"}, count = {.up = root, .key = "Count"},
+                      type = {.up = root, .key = "Type"}, publisher = {.up = root, .key = "Publisher"};
+    if (job->op_count > 1)
+        note_once(r, &ops, "several ops");
+    if (job->count > 1)
+        note_once(r, &count, "Count above 1: several executions need a server");
+    if (str_eq(job->type, "ops"))
+        note_once(r, &type, "job type 'ops': every machine at once needs a server");
+    for (size_t i = 0; i < job->op_count; i++) {
+        const struct op *op = &job->ops[i];
+        const struct node n = {.up = &ops, .index = i};
+        if (op->group && job->op_count > 1)
+            note_once(r, &n, arena_printf(r->a, "execution group '%.*s'", SHOWN(span_of(op->group))));
+        if (op->network == NETWORK_HTTP)
+            note_once(r, &n, "network HTTP: some domains only");
+        if (op->kind == OP_CREATE_VOLUME)
+            note_once(r, &n, arena_printf(r->a, "container/create-volume '%.*s'", SHOWN(span_of(op->id))));
+    }
+    if (job->publisher.kind == PUBLISH_S3MANAGED)
+        note_once(r, &publisher, "publisher s3managed: its upload is signed by a server");
+}
+
+static void fill_defaults(struct job *job)
+{
+    if (str_empty(job->name))
+        job->name = job->op_count && !str_empty(job->ops[0].id) ? job->ops[0].id : "job";
+    if (str_empty(job->namespace_name))
+        job->namespace_name = NAMESPACE_DEFAULT;
+    if (str_empty(job->publisher.at))
+        job->publisher.at = "";
+}
+
+void job_check(struct reader *r, const struct node *root, struct job *job)
+{
+    fill_defaults(job);
+    for (size_t i = 0; i < job->op_count; i++)
+        check_outputs(r, root, &job->ops[i]);
+    note_not_run(r, root, job);
+    job->unsupported = r->unsupported.v;
+    job->unsupported_count = r->unsupported.n;
+    job->warnings = r->warnings.v;
+    job->warning_count = r->warnings.n;
+}
+
+int spec_check_runnable(const struct job *job, struct err *err)
+{
+    if (job->unsupported_count == 0)
+        return 0;
+    const struct unsupported *u = &job->unsupported[0];
+    err_set(err, ERR_UNSUPPORTED, "%s: not supported by `berth run`: %s%s%s", job->file, u->what, *u->at ? ", at " : "",
+            u->at);
+    if (job->unsupported_count > 1)
+        return err_hint(err, "%zu more parts of this job are not run either; `berth validate` accepts them all",
+                        job->unsupported_count - 1);
+    return err_hint(err, "`berth validate` accepts this job; `berth run` runs one op, once, on this machine");
+}
