@@ -43,12 +43,13 @@ void run_warn(struct run *r, const char *fmt, ...)
     pthread_mutex_unlock(&r->events_mu);
 }
 
-static void say_stage(struct run *r, size_t inputs)
+/* NULL: nothing more to watch. */
+static void say_stage(struct run *r, const struct stage *stage, size_t inputs)
 {
     if (!r->opts->events.stage)
         return;
     pthread_mutex_lock(&r->events_mu);
-    r->opts->events.stage(r->opts->events.ctx, r->stage, inputs);
+    r->opts->events.stage(r->opts->events.ctx, stage, inputs);
     pthread_mutex_unlock(&r->events_mu);
 }
 
@@ -137,8 +138,10 @@ static int stage_inputs(struct run *r, struct err *err)
     so.ctx = r;
     if (stage_new(&r->stage, &so, r->op->inputs, r->op->input_count, err) < 0)
         return -1;
-    say_stage(r, r->op->input_count);
-    return stage_run(r->stage, err);
+    say_stage(r, r->stage, r->op->input_count);
+    int rc = stage_run(r->stage, err);
+    say_stage(r, NULL, 0);
+    return rc;
 }
 
 static void count_stage_times(struct run *r, uint64_t wall_ms)
@@ -235,12 +238,6 @@ static void clean_up(struct run *r)
         struct err err = ERR_INIT;
         if (engine_remove(r->opts->engine, r->container, &err) < 0)
             run_warn(r, "container %s could not be removed: %s", r->container, err.text);
-    }
-    if (r->stage && r->opts->events.stage) {
-        struct stage *gone = r->stage;
-        r->stage = NULL;
-        say_stage(r, 0);
-        r->stage = gone;
     }
     stage_free(r->stage);
     results_release(&r->results);

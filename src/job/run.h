@@ -38,7 +38,7 @@ const char *run_phase_name(enum run_phase phase);
 /* Called on several threads, one at a time. Everything is borrowed during the call. */
 struct run_events {
     void (*phase)(void *ctx, enum run_phase phase);
-    void (*stage)(void *ctx, const struct stage *stage, size_t inputs); /* exists from now on; NULL: gone */
+    void (*stage)(void *ctx, const struct stage *stage, size_t inputs); /* being staged; NULL: over */
     void (*pull)(void *ctx, const char *status, uint64_t done_bytes, uint64_t total_bytes);
     void (*output)(void *ctx, int stream, const void *p, size_t n);
     void (*warn)(void *ctx, const char *text);

@@ -1,0 +1,258 @@
+#include "cli/cli.h"
+
+#include "base/log.h"
+#include "base/near.h"
+#include "cli/table.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define HELP_MAX (256u << 10)
+
+struct globals globals;
+
+const struct command *const commands[] = {
+    &command_run,        &command_fetch,        &command_validate,
+    &command_docker_run, &command_cache_ls,     &command_cache_stat,
+    &command_cache_pin,  &command_cache_unpin,  &command_cache_rm,
+    &command_cache_gc,   &command_cache_verify, &command_cache_path,
+    &command_doctor,     &command_config_show,  &command_completion,
+    &command_man,        &command_version,      NULL,
+};
+
+/* --- signals: the first asks, the second insists ------------------------------------------------------------------ */
+
+static struct cancel *signal_cancel;
+static volatile sig_atomic_t signal_seen;
+
+static void on_signal(int number)
+{
+    int saved = errno;
+    if (!signal_seen)
+        signal_seen = number;
+    cancel_raise(signal_cancel, cancel_level_of(signal_cancel) == CANCEL_NONE ? CANCEL_STOP : CANCEL_KILL);
+    errno = saved;
+}
+
+static int catch_signals(struct cancel *cancel, struct err *err)
+{
+    if (cancel_init(cancel, err) < 0)
+        return -1;
+    signal_cancel = cancel;
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGHUP, &act, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+    return 0;
+}
+
+int cli_signal_exit_code(void)
+{
+    return signal_seen == SIGTERM ? EXIT_SIGTERM : EXIT_SIGINT;
+}
+
+/* --- output ------------------------------------------------------------------------------------------------------- */
+
+int cli_print_json(json_t *value, struct err *err)
+{
+    if (!value)
+        return -1;
+    AUTO_JSON owned = value;
+    AUTO_BUF out;
+    buf_init(&out, HELP_MAX << 10);
+    if (json_write(owned, true, &out, err) < 0)
+        return -1;
+    buf_addc(&out, '\n');
+    if (buf_check(&out, "JSON output", err) < 0)
+        return -1;
+    return fwrite(out.p, 1, out.n, stdout) == out.n ? 0 : err_sys(err, "write to standard output");
+}
+
+static void print_error_json(const struct err *err)
+{
+    struct err second = ERR_INIT;
+    AUTO_JSON outer = json_object();
+    json_t *inner = json_object();
+    if (json_put_str(inner, "code", err_kind_name(err->kind), &second) == 0 &&
+        json_put_str(inner, "message", err->text, &second) == 0 &&
+        json_put_str(inner, "hint", err->hint[0] ? err->hint : NULL, &second) == 0 &&
+        json_put(outer, "error", inner, &second) == 0)
+        json_dumpf(outer, stderr, JSON_COMPACT);
+    fputc('\n', stderr);
+}
+
+void cli_print_error(const struct cli *cli, const struct err *err)
+{
+    if (globals.json) {
+        print_error_json(err);
+        return;
+    }
+    fprintf(stderr, "%sberth:%s %s\n", cli->colour ? "\033[31m" : "", cli->colour ? "\033[0m" : "", err->text);
+    if (err->hint[0])
+        fprintf(stderr, "  %shint:%s %s\n", cli->colour ? "\033[36m" : "", cli->colour ? "\033[0m" : "", err->hint);
+}
+
+int cli_want_operands(const struct strv *operands, size_t least, size_t most, const struct command *c, struct err *err)
+{
+    if (operands->n >= least && operands->n <= most)
+        return 0;
+    err_set(err, ERR_USAGE, "berth %s: %s; usage: berth %s %s", c->about.name,
+            operands->n < least ? "something is missing" : "too many operands", c->about.name, c->about.args);
+    return err_hint(err, "berth %s --help shows examples", c->about.name);
+}
+
+/* --- finding the command ------------------------------------------------------------------------------------------ */
+
+/* "cache ls" is two words of argv: how many words of it match, 0 for none. */
+static int words_matched(const char *name, int argc, char **argv)
+{
+    struct span rest = span_of(name), word;
+    int n = 0;
+    while (rest.n > 0) {
+        span_cut(rest, ' ', &word, &rest);
+        if (n + 1 >= argc || !span_eq(word, span_of(argv[n + 1])))
+            return 0;
+        n++;
+    }
+    return n;
+}
+
+static const struct command *find_command(int argc, char **argv, int *words)
+{
+    for (size_t i = 0; commands[i]; i++)
+        if ((*words = words_matched(commands[i]->about.name, argc, argv)) > 0)
+            return commands[i];
+    return NULL;
+}
+
+static int unknown_command(int argc, char **argv, struct err *err)
+{
+    const char *names[64];
+    size_t n = 0;
+    for (; commands[n] && n < ARRAY_LEN(names); n++)
+        names[n] = commands[n]->about.name;
+    bool group = false;
+    for (size_t i = 0; i < n; i++)
+        group |= span_starts(span_of(names[i]), span_of(argv[1])) && names[i][strlen(argv[1])] == ' ';
+    AUTO_STR typed = group && argc > 2 ? str_printf(err, "%s %s", argv[1], argv[2]) : str_dup(argv[1], err);
+    if (!typed)
+        return -1;
+    if (group && argc == 2)
+        err_set(err, ERR_USAGE, "berth %s: a second word is missing", argv[1]);
+    else
+        err_set(err, ERR_USAGE, "unknown command '%s'", typed);
+    const char *near = near_best(span_of(typed), names, n);
+    return near ? err_hint(err, "did you mean 'berth %s'?", near) : err_hint(err, "berth --help lists the commands");
+}
+
+static void print_overview(const struct cli *cli)
+{
+    struct err err = ERR_INIT;
+    AUTO_BUF out;
+    buf_init(&out, HELP_MAX);
+    const char *bold = cli->colour ? "\033[1m" : "", *plain = cli->colour ? "\033[0m" : "";
+    buf_addf(
+        &out,
+        "berth brings a container job's declared inputs to this machine, verified and cached, runs the container, and\n"
+        "keeps its results.\n\n%sUsage:%s berth COMMAND [OPTION…]\n\n%sCommands:%s\n",
+        bold, plain, bold, plain);
+    for (size_t i = 0; commands[i]; i++)
+        buf_addf(&out, "  %-14s %s\n", commands[i]->about.name, commands[i]->about.summary);
+    buf_addf(&out,
+             "\n%sExamples:%s\n  berth run job.json                              run a job file\n"
+             "  berth fetch s3://bucket/models/ ./models        download a prefix, verified and resumable\n"
+             "  berth validate job.yaml                         check a job file\n"
+             "  berth doctor                                    see what is missing on this machine\n\n"
+             "berth COMMAND --help explains a command; man berth has it all.\n",
+             bold, plain);
+    if (buf_check(&out, "help", &err) == 0)
+        fwrite(out.p, 1, out.n, stdout);
+}
+
+static int print_help(const struct cli *cli, const struct command *c, struct err *err)
+{
+    AUTO_BUF out;
+    buf_init(&out, HELP_MAX);
+    opt_help(&c->about, c->options, cli->width, &out);
+    if (buf_check(&out, "help", err) < 0)
+        return -1;
+    fwrite(out.p, 1, out.n, stdout);
+    return 0;
+}
+
+/* --- start -------------------------------------------------------------------------------------------------------- */
+
+static void look_at_terminal(struct cli *cli)
+{
+    const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+    bool dumb = !term || str_eq(term, "dumb");
+    cli->terminal = isatty(STDERR_FILENO) && !dumb;
+    cli->colour = cli->terminal && str_empty(no_colour);
+    struct winsize size = {0};
+    cli->width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40 ? size.ws_col : 100;
+}
+
+static int run_command(struct cli *cli, const struct command *c, int argc, char **argv, struct err *err)
+{
+    struct strv operands = {0};
+    int rc = opt_parse(c->options, argc, argv, c->stop_at_first, &operands, err);
+    if (rc == 0 && globals.help) {
+        rc = print_help(cli, c, err);
+    } else if (rc == 0) {
+        const struct config_opts opts = {.user_file = globals.config_file, .flags = &globals.set};
+        cli->terminal = cli->terminal && !globals.no_progress;
+        log_setup(globals.verbose ? LOG_DEBUG
+                  : globals.quiet ? LOG_ERROR
+                                  : LOG_WARN,
+                  str_eq(globals.log_format, "json") ? LOG_JSON : LOG_TEXT, cli->colour);
+        rc = config_load(&cli->config, &opts, err) < 0 ? -1 : c->run(cli, &operands, err);
+    }
+    strv_release(&operands);
+    return rc;
+}
+
+static int exit_code(int rc, const struct err *err)
+{
+    if (!err_is_set(err))
+        return rc < 0 ? 1 : rc;
+    if (err->kind == ERR_USAGE)
+        return EXIT_USAGE;
+    if (err->kind == ERR_CANCELLED && signal_seen)
+        return cli_signal_exit_code();
+    return rc > 0 ? rc : 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = {0};
+    struct err err = ERR_INIT;
+    setlocale(LC_CTYPE, "C.UTF-8");
+    look_at_terminal(&cli);
+    log_setup(LOG_WARN, LOG_TEXT, cli.colour);
+    if (argc < 2 || str_eq(argv[1], "--help") || str_eq(argv[1], "-h") || str_eq(argv[1], "help")) {
+        print_overview(&cli);
+        return argc < 2 ? EXIT_USAGE : 0;
+    }
+    if (str_eq(argv[1], "--version")) {
+        puts("berth " BERTH_VERSION);
+        return 0;
+    }
+    int rc = catch_signals(&cli.cancel, &err), words = 0;
+    const struct command *c = rc == 0 ? find_command(argc, argv, &words) : NULL;
+    if (rc == 0)
+        rc = c ? run_command(&cli, c, argc - words, argv + words, &err) : unknown_command(argc, argv, &err);
+    if (err_is_set(&err))
+        cli_print_error(&cli, &err);
+    config_free(cli.config);
+    strv_release(&globals.set);
+    if (fflush(stdout) != 0 && rc == 0)
+        rc = 1;
+    return exit_code(rc, &err);
+}
