@@ -17,12 +17,13 @@
 typedef int64_t (*archive_read_fn)(void *ctx, void *p, size_t max, struct err *err);
 
 struct archive_limits {
-    uint64_t max_bytes;   /* unpacked content; 0: 1 TiB */
-    uint64_t max_entries; /* 0: 1,000,000 */
+    uint64_t max_bytes;   /* unpacked content, holes of sparse files counted; 0: 1 TiB */
+    uint64_t max_entries; /* and as many folders again that no entry names; 0: 1,000,000 */
     uint32_t max_ratio;   /* unpacked to packed, looked at after the first 64 MiB; 0: 1,000 */
 };
 
-/* What happens to an entry that is neither file, folder nor link inside the tree. */
+/* What happens to an entry that is neither file, folder nor link inside the tree. A path that is absolute or climbs by
+ * "..", or goes through a link of the archive, is refused in either case. */
 enum archive_odd { ARCHIVE_ODD_REFUSE, ARCHIVE_ODD_SKIP };
 
 struct archive_unpack_opts {
@@ -39,12 +40,19 @@ struct archive_totals {
     uint64_t files, folders, links, skipped, bytes;
 };
 
-/* Unpack a tar stream (plain or gzip, told by its first bytes) beneath `dir_fd`. On error what was unpacked so far is
- * left for the caller, who owns the folder, to remove. ERR_REFUSED names the entry. */
+/* Unpack a tar stream (ustar, pax, GNU; plain or gzip, told by its first bytes) beneath `dir_fd`. Names stay the bytes
+ * they are. Files keep their times, what 0755 leaves of their modes, and holes; folders stay open to their owner;
+ * owners and attributes are not restored. A later entry replaces a file or link of the same name, never a folder. The
+ * stream is read to its end. Not synced to disk.
+ *
+ * On error what was unpacked so far is left for the caller, who owns the folder, to remove. ERR_REFUSED names the
+ * entry; ERR_LIMIT, ERR_CORRUPT (damaged or cut short), ERR_UNSUPPORTED (another compression), ERR_NOSPACE,
+ * ERR_CANCELLED. */
 int archive_unpack(int dir_fd, archive_read_fn read, void *ctx, const struct archive_unpack_opts *opts,
                    struct archive_totals *totals, struct err *err);
 
-/* Streaming gzip reading. */
+/* Streaming gzip reading (RFC 1952): any number of members, each verified; zero bytes may follow. ERR_CORRUPT where the
+ * stream is damaged, cut short, or followed by something else. `read` and `ctx` are borrowed. */
 struct gunzip;
 int gunzip_open(struct gunzip **out, archive_read_fn read, void *ctx, struct err *err);
 int64_t gunzip_read(struct gunzip *g, void *p, size_t max, struct err *err); /* like archive_read_fn */
