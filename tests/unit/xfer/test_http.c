@@ -470,6 +470,19 @@ static void a_kept_connection_that_died_is_replaced(void **state)
     rig_close(&r);
 }
 
+static void what_may_be_sent_once_is_not_sent_again_for_a_connection_that_died(void **state)
+{
+    (void)state;
+    RIG(r, {OK_HELLO, LOOPBACK_KEEP}, {"", LOOPBACK_CLOSE}, {OK_HELLO, LOOPBACK_KEEP});
+    struct http_request req = {.method = "POST", .url = r.url};
+    assert_int_equal(http_call(r.http, &req, &r.resp, &r.err), 0);
+    http_response_release(&r.resp);
+    req.tries = 1;
+    must_fail(&r, req, ERR_TRANSIENT);
+    assert_int_equal(r.script.request_count, 2);
+    rig_close(&r);
+}
+
 static enum loopback_then answer_hello(void *ctx, const char *request, struct buf *out)
 {
     (void)ctx, (void)request;
@@ -521,11 +534,13 @@ static void many_threads_may_call_at_once(void **state)
     loopback_free(server);
 }
 
+/* So that no timer wakes what only cancelling should. */
+#define AN_HOUR_MS 3600000
+
 static enum loopback_then raise_and_hold(void *ctx, const char *request, struct buf *out)
 {
-    (void)request;
-    buf_adds(out, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhel");
-    cancel_raise(ctx, CANCEL_STOP); /* while the client waits for the rest */
+    (void)request, (void)out;
+    cancel_raise(ctx, CANCEL_STOP); /* nothing else will ever wake the client */
     return LOOPBACK_HOLD;
 }
 
@@ -541,7 +556,8 @@ static void cancelling_ends_a_call_that_waits(void **state)
     assert_int_equal(http_open(&http, &opts, &err), 0);
     char url[64];
     snprintf(url, sizeof url, "http://127.0.0.1:%u/", loopback_port(server));
-    struct http_request req = {.url = url, .cancel = &cancel, .idle_timeout_ms = UINT32_MAX};
+    struct http_request req = {
+        .url = url, .cancel = &cancel, .idle_timeout_ms = UINT32_MAX, .connect_timeout_ms = AN_HOUR_MS};
     struct http_response resp;
     assert_int_equal(http_call(http, &req, &resp, &err), -1);
     assert_int_equal(err.kind, ERR_CANCELLED);
@@ -584,6 +600,7 @@ int main(void)
         cmocka_unit_test(each_try_is_signed_anew_and_replaces_what_was_given),
         cmocka_unit_test(connections_are_kept_for_the_next_call),
         cmocka_unit_test(a_kept_connection_that_died_is_replaced),
+        cmocka_unit_test(what_may_be_sent_once_is_not_sent_again_for_a_connection_that_died),
         cmocka_unit_test(many_threads_may_call_at_once),
         cmocka_unit_test(cancelling_ends_a_call_that_waits),
     };
