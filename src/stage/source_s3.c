@@ -227,6 +227,7 @@ static int open_client(struct source_s3_state *s, struct err *err)
         return -1;
     const struct s3_opts opts = {
         .http = o->http,
+        .memory = s->base.stage->s3_memory,
         .addressing = o->access.addressing,
         .default_endpoint = o->access.endpoint,
         .default_region = o->access.region,

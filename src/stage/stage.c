@@ -72,7 +72,8 @@ int stage_new(struct stage **out, const struct stage_opts *opts, const struct in
     pthread_mutex_init(&s->folder.mu, NULL);
     s->arena = arena_new(STAGE_TREE_BYTES_MAX, err);
     s->in = calloc(n ? n : 1, sizeof *s->in);
-    int rc = s->arena && s->in ? cancel_init(&s->stop, err) : err_nomem(err);
+    s->s3_memory = s3_memory_new(err);
+    int rc = s->arena && s->in && s->s3_memory ? cancel_init(&s->stop, err) : err_nomem(err);
     if (rc == 0 && (s->shared.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         rc = err_sys(err, "eventfd");
     for (size_t i = 0; i < n && rc == 0; i++) {
@@ -100,6 +101,7 @@ void stage_free(struct stage *s)
     for (size_t i = 0; s->in && i < s->n; i++)
         input_release(&s->in[i]);
     free(s->in);
+    s3_memory_free(s->s3_memory);
     arena_free(s->arena);
     if (s->stop.event_fd >= 0)
         cancel_release(&s->stop);

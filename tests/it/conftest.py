@@ -1,0 +1,178 @@
+"""What the integration tests stand on: real servers, a private home for every test, and berth itself."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+
+import boto3
+import botocore.client
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+BERTH = os.environ.get("BERTH", str(ROOT / "build/src/cli/berth"))
+TIMEOUT = 120
+IMAGE = "localhost/busybox:latest"
+
+
+@pytest.fixture(scope="session")
+def state_dir():
+    given = os.environ.get("BERTH_TEST_DIR")
+    path = pathlib.Path(given or tempfile.mkdtemp(prefix="berth-it."))
+    path.mkdir(exist_ok=True)
+    yield path
+    if not given:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers(state_dir):
+    """S3, both engines, registry and nginx; once for the whole session."""
+    folder = state_dir / "servers"
+    script = ROOT / "tools" / "servers"
+    out = subprocess.run([script, "start", folder, "s3", "podman", "docker", "registry", "nginx"], check=True,
+                         stdout=subprocess.PIPE, timeout=300)
+    yield json.loads(out.stdout)
+    subprocess.run([script, "stop", folder], check=False, timeout=120)
+
+
+@pytest.fixture(params=["docker", "podman"])
+def engine(request, servers):
+    """The address of each real engine in turn."""
+    return servers[request.param]["address"]
+
+
+@pytest.fixture
+def one_engine(servers):
+    """For tests where the engine does not matter."""
+    return servers["docker"]["address"]
+
+
+class S3:
+    """A user of the real S3 server, with the buckets that tests make."""
+
+    def __init__(self, facts, access, secret):
+        self.endpoint, self.region, self.access, self.secret = facts["endpoint"], facts["region"], access, secret
+        self.client = boto3.client("s3", endpoint_url=facts["endpoint"], region_name=facts["region"], aws_access_key_id=access,
+                                   aws_secret_access_key=secret,
+                                   config=botocore.client.Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
+
+    @property
+    def env(self):
+        return {"AWS_ACCESS_KEY_ID": self.access, "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_REGION": self.region,
+                "AWS_ENDPOINT_URL_S3": self.endpoint}
+
+    def bucket(self, public=False, versioning=False):
+        name = f"t-{uuid.uuid4().hex[:12]}"
+        self.client.create_bucket(Bucket=name)
+        if public:
+            allow = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"],
+                     "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]}
+            self.client.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+        if versioning:
+            self.client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        return name
+
+    def put(self, bucket, key, body=b"", **more):
+        body = body.encode() if isinstance(body, str) else body
+        return self.client.put_object(Bucket=bucket, Key=key, Body=body, **more)
+
+    def fill(self, bucket, files):
+        for key, body in files.items():
+            self.put(bucket, key, body)
+
+
+@pytest.fixture(scope="session")
+def s3(servers):
+    return S3(servers["s3"], servers["s3"]["access"], servers["s3"]["secret"])
+
+
+@pytest.fixture(scope="session")
+def stranger(servers):
+    """Another user of the same server."""
+    return S3(servers["s3"], servers["s3"]["other_access"], servers["s3"]["other_secret"])
+
+
+class Result:
+    def __init__(self, done):
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def text(self):
+        return self.out.decode(errors="replace")
+
+    @property
+    def errors(self):
+        return self.err.decode(errors="replace")
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def events(self):
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def __repr__(self):
+        return f"<exit {self.code}\nstdout: {self.text[-3000:]}\nstderr: {self.errors[-3000:]}>"
+
+
+class Berth:
+    """berth with a home, a cache and a working folder of its own."""
+
+    def __init__(self, tmp_path):
+        self.home, self.cache, self.cwd = tmp_path / "home", tmp_path / "cache", tmp_path / "work"
+        for d in (self.home, self.cwd):
+            d.mkdir(exist_ok=True)
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "BERTH_CACHE_DIR": str(self.cache),
+                    "BERTH_CACHE_MIN_FREE": "0", "AWS_EC2_METADATA_DISABLED": "true", "LANG": "C.UTF-8"}
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"):
+            if name in os.environ:
+                self.env[name] = os.environ[name]
+
+    def command(self, *args, env=None):
+        return [BERTH, *map(str, args)], {**self.env, **(env or {})}
+
+    def __call__(self, *args, env=None, input=None, timeout=TIMEOUT, cwd=None):
+        argv, full = self.command(*args, env=env)
+        return Result(subprocess.run(argv, env=full, cwd=cwd or self.cwd, input=input, capture_output=True, timeout=timeout))
+
+    def start(self, *args, env=None, **more):
+        argv, full = self.command(*args, env=env)
+        return subprocess.Popen(argv, env=full, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, **more)
+
+    def job(self, content, name="job.json"):
+        path = self.cwd / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+
+@pytest.fixture
+def berth(tmp_path):
+    return Berth(tmp_path)
+
+
+def tree(path):
+    """{relative path: bytes} of the files below a folder."""
+    path = pathlib.Path(path)
+    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file() and not p.is_symlink()}
+
+
+def nosana(resources, cmd, image=IMAGE, **args):
+    return {"version": "0.1", "type": "container",
+            "ops": [{"id": "op", "type": "container/run", "args": {"image": image, "cmd": cmd, "resources": resources, **args}}]}
+
+
+def bacalhau(inputs, cmd, image=IMAGE, **task):
+    return {"Name": "job", "Type": "batch", "Count": 1, "Tasks": [
+        {"Name": "main", "Engine": {"Type": "docker", "Params": {"Image": image, "Entrypoint": ["/bin/sh", "-c"], "Parameters": [cmd]}},
+         "InputSources": inputs, **task}]}
+
+
+def s3_input(bucket, key, target="/data", **params):
+    return {"Target": target, "Source": {"Type": "s3", "Params": {"Bucket": bucket, "Key": key, **params}}}
