@@ -25,6 +25,10 @@ static int copy(char **to, const char *from, struct err *err)
 
 static int copy_policy(struct http *h, const struct xfer_policy *from, struct err *err)
 {
+    if (h->unix_socket) { /* whoever named the socket has decided where requests go */
+        h->policy.no_proxy_env = true;
+        return 0;
+    }
     h->policy = *from;
     if (copy(&h->ca_file, from->ca_file, err) < 0)
         return -1;
@@ -39,7 +43,7 @@ static int copy_policy(struct http *h, const struct xfer_policy *from, struct er
 static int copy_opts(struct http *h, const struct http_opts *opts, struct err *err)
 {
     h->max_connections = opts->max_connections ? opts->max_connections : HTTP_MAX_CONNECTIONS_DEFAULT;
-    if (copy_policy(h, &opts->policy, err) < 0 || copy(&h->unix_socket, opts->unix_socket, err) < 0 ||
+    if (copy(&h->unix_socket, opts->unix_socket, err) < 0 || copy_policy(h, &opts->policy, err) < 0 ||
         copy(&h->client_cert, opts->client_cert, err) < 0 || copy(&h->client_key, opts->client_key, err) < 0)
         return -1;
     return copy(&h->user_agent, opts->user_agent ? opts->user_agent : "berth/" BERTH_VERSION, err);

@@ -17,8 +17,8 @@
 struct http;
 
 struct http_opts {
-    struct xfer_policy policy;            /* strings are copied */
-    const char *unix_socket;              /* NULL: TCP. All requests of this struct http go there. */
+    struct xfer_policy policy; /* strings are copied */
+    const char *unix_socket;   /* all requests go there, whatever their host, and no policy applies; NULL: TCP */
     const char *client_cert, *client_key; /* PEM files for TLS to an engine; NULL: none */
     const char *user_agent;               /* NULL: "berth/<version>" */
     uint32_t max_connections;             /* kept for reuse; 0: 32 */

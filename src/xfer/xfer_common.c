@@ -87,11 +87,11 @@ int xfer_curl_setup(CURL *easy, struct xfer_guard *guard, struct err *err)
     return err_set(err, ERR_SYSTEM, "libcurl refuses a setting (is it older than 7.85?)");
 }
 
-static const char *os_reason(CURL *easy, const char *otherwise, char *buf, size_t n)
+static long os_errno(CURL *easy)
 {
     long number = 0;
     curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
-    return number ? strerror_r((int)number, buf, n) : otherwise;
+    return number;
 }
 
 static void explain_trust(const struct xfer_guard *guard, struct err *err)
@@ -124,9 +124,15 @@ static enum xfer_failure explain_connect(CURL *easy, CURLcode rc, const char *de
         *err = guard->refusal;
         return XFER_FAILURE_FINAL;
     }
-    err_set(err, ERR_TRANSIENT, "%s: cannot connect: %s", where, os_reason(easy, detail, buf, sizeof buf));
-    err_hint(err, "check that the server runs and that host and port are right");
-    return XFER_FAILURE_PASSING;
+    long number = os_errno(easy);
+    const char *reason = number ? strerror_r((int)number, buf, sizeof buf) : detail;
+    bool denied = guard->unix_socket && number == EACCES;
+    err_set(err, denied ? ERR_DENIED : ERR_TRANSIENT, "%s: cannot connect: %s", where, reason);
+    if (guard->unix_socket)
+        err_hint(err, "check that the service behind this socket runs and that this user may connect to it");
+    else
+        err_hint(err, "check that the server runs and that host and port are right");
+    return denied ? XFER_FAILURE_FINAL : XFER_FAILURE_PASSING;
 }
 
 static void name_peer(const struct url *url, const struct xfer_guard *guard, char *out, size_t n)

@@ -21,7 +21,7 @@ static void engine_start(struct engine *e, loopback_answer_fn *answer, void *ctx
     assert_non_null(mkdtemp(e->dir));
     snprintf(e->path, sizeof e->path, "%s/engine.sock", e->dir);
     e->server = loopback_start(answer, ctx, e->path);
-    struct http_opts opts = {.unix_socket = e->path, .policy = {.public_only = true}};
+    struct http_opts opts = {.unix_socket = e->path, .policy = {.public_only = true, .https_only = true}};
     assert_int_equal(http_open(&e->http, &opts, &e->err), 0);
     buf_init(&e->error_body, 1024);
 }
@@ -231,7 +231,7 @@ static void a_plain_call_goes_over_the_unix_socket_too(void **state)
     struct script script = {.steps = steps, .step_count = 1};
     struct engine e;
     engine_start(&e, script_answer, &script);
-    struct http_request req = {.url = "http://localhost/version"};
+    struct http_request req = {.url = "http://127.0.0.1/version"};
     struct http_response resp;
     assert_int_equal(http_call(e.http, &req, &resp, &e.err), 0);
     assert_string_equal(buf_str(&resp.body), "hello");
