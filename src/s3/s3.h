@@ -90,11 +90,14 @@ struct s3_resolution {
     const char **folders; /* sorted; zero-byte "x/" markers: folders to create, without the slash */
     size_t folder_count;
     bool single;                            /* one exact object: may be mounted as a file */
-    const char *endpoint, *bucket, *region; /* as really used; bucket "" where the host is the bucket */
+    const char *endpoint, *bucket, *region; /* as found, before mirrors; bucket "" where the host is the bucket */
     uint64_t total_bytes;                   /* of known sizes */
     const char **warnings;
     size_t warning_count;
-    struct s3_objects *objects; /* see s3_resolution_get() */
+    /* For s3_resolution_get(): */
+    struct s3_objects *objects; /* as listed */
+    struct s3_object *looked;   /* instead, where each was looked at by name */
+    size_t base_n;              /* bytes of a listed key that stand before its path */
 };
 struct s3_resolve_opts {
     uint32_t partition_index, partition_count; /* 0, 0: whole */
@@ -110,10 +113,16 @@ void s3_resolution_get(struct s3_resolution *r, size_t i, struct s3_object *out)
 
 /* Feeding xfer: a source over one object, whose strings are copied. The context is owned by the caller until `done`.
  * judge() compares ETags (If-Match on every range), learns x-amz-checksum-*, maps S3 error bodies to messages (which
- * credentials, which action, what to try), corrects region and clock once. s3_fetch_new() may block on refreshing
+ * credentials, which action, what to try), corrects region and clock once. s3_fetch_new() may wait for
  * credentials. */
 struct s3_fetch;
 int s3_fetch_new(struct s3_fetch **out, struct s3 *s3, const struct s3_object *object, struct err *err);
+
+/* Ranges of an object state no checksum of the whole; a HEAD does. Worth its while for large objects that were only
+ * listed: blocks, and does nothing where a digest is known or the object is below S3_LOOK_BYTES. */
+#define S3_LOOK_BYTES ((uint64_t)64 << 20)
+int s3_fetch_look(struct s3_fetch *f, struct err *err);
+
 void s3_fetch_head_only(struct s3_fetch *f); /* sign for HEAD; together with xfer_get.head_only */
 void s3_fetch_free(struct s3_fetch *f);
 extern const struct xfer_source s3_xfer_source; /* source_ctx: struct s3_fetch * */
