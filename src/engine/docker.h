@@ -36,6 +36,7 @@ struct docker {
     } features;
 };
 
+#define DOCKER_WORDS_MAX  512
 #define DOCKER_PATH_MAX   2048
 #define DOCKER_IDLE_MS    120000 /* an engine under load takes its time to create or start */
 #define DOCKER_NO_IDLE    UINT32_MAX
@@ -57,13 +58,17 @@ struct docker_request {
 struct docker_reply {
     int status;
     json_t *json;
-    char message[512]; /* of an error answer: the engine's words */
+    char message[DOCKER_WORDS_MAX]; /* of an error answer: the engine's words */
 };
 void docker_reply_release(struct docker_reply *r);
 #define AUTO_REPLY AUTO(docker_reply_release) struct docker_reply
 
 /* 0: an answer came, whatever its status. -1: the engine could not be asked (ERR_TRANSIENT, …), with its address. */
 int docker_call(struct docker *d, const struct docker_request *req, struct docker_reply *reply, struct err *err);
+
+/* The engine's words in an error answer: {"message": …} of both engines, else the start of the body itself. `answer` is
+ * the body as JSON, or NULL. */
+void docker_words(char out[DOCKER_WORDS_MAX], const json_t *answer, struct span body);
 
 /* Turn an error answer into an error: "<what>: <the engine's words> (HTTP 409)"; returns -1. */
 int docker_refused(const struct docker_reply *r, struct err *err, const char *fmt, ...) ATTR_PRINTF(3, 4);

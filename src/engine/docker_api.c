@@ -65,14 +65,13 @@ int docker_container_path(char out[DOCKER_PATH_MAX], const char *id, const char 
     return 0;
 }
 
-/* {"message": …} of both engines, else the start of the text itself. */
-static void keep_message(struct docker_reply *reply, struct span body)
+void docker_words(char out[DOCKER_WORDS_MAX], const json_t *answer, struct span body)
 {
-    const char *words = json_get_str(reply->json, "message");
+    const char *words = json_get_str(answer, "message");
     struct span text = span_trim(words ? span_of(words) : body);
     if (!words && text.n > MESSAGE_PART)
         text.n = MESSAGE_PART;
-    snprintf(reply->message, sizeof reply->message, "%.*s", SPAN_FMT(text));
+    snprintf(out, DOCKER_WORDS_MAX, "%.*s", SPAN_FMT(text));
 }
 
 static int read_reply(struct docker *d, const struct http_response *resp, struct docker_reply *reply, struct err *err)
@@ -85,7 +84,7 @@ static int read_reply(struct docker *d, const struct http_response *resp, struct
     if (bad.kind == ERR_NOMEM)
         return err_move(err, &bad);
     if (resp->status >= 400)
-        keep_message(reply, body);
+        docker_words(reply->message, reply->json, body);
     else if (body.n > 0 && !reply->json)
         return err_set(err, ERR_PROTOCOL, "container engine %s: answered %d with what is not JSON: %s", d->address,
                        resp->status, bad.text);

@@ -3,11 +3,12 @@
 #include "engine/frames.h"
 #include "engine/run_watch.h"
 
-#define READ_BYTES      ((size_t)64 << 10)
-#define EXIT_CANT_EXEC  126
-#define EXIT_NOT_FOUND  127
-#define EXIT_NO_START   125
-#define EXIT_BY_SIGKILL 137
+#define READ_BYTES        ((size_t)64 << 10)
+#define EXIT_CANT_EXEC    126
+#define EXIT_NOT_FOUND    127
+#define EXIT_NO_START     125
+#define EXIT_BY_SIGKILL   137
+#define ATTACH_ANSWER_MAX ((size_t)64 << 10) /* of a refusal */
 
 /* One run, from attach to the end. */
 struct run {
@@ -24,27 +25,6 @@ struct run {
 
 /* ---- start ---- */
 
-/* The stream first, so that no byte is lost. Without Upgrade the answer is a plain body that goes on to the end. */
-static int attach(struct run *r, struct err *err)
-{
-    char path[DOCKER_PATH_MAX];
-    AUTO_BUF answer;
-    int status = 0;
-    buf_init(&answer, ERR_TEXT_MAX);
-    if (docker_container_path(path, r->id, "/attach?stream=1&stdout=1&stderr=1", err) < 0)
-        return -1;
-    snprintf(r->url, sizeof r->url, "%s%s", r->d->base, path);
-    struct http_request req = {
-        .method = "POST", .url = r->url, .tries = 1, .idle_timeout_ms = DOCKER_NO_IDLE, .cancel = &r->watch.give_up};
-    if (http_stream_open(r->d->http, &req, &r->stream, &status, &answer, err) < 0)
-        return docker_unreachable(r->d, err);
-    if (r->stream)
-        return 0;
-    struct span words = span_trim(buf_span(&answer));
-    return err_set(err, docker_status_kind(status), "attach to container %.12s: %.*s (HTTP %d)", r->id, SPAN_FMT(words),
-                   status);
-}
-
 /* The engines' statuses differ (Docker 400, Podman 500); the runtime's words are the same. */
 static int exit_code_of_failure(const char *words)
 {
@@ -58,7 +38,46 @@ static int exit_code_of_failure(const char *words)
     return EXIT_NO_START;
 }
 
-/* *began false with r->out filled where the engine could not start the container, which is a result, not an error. */
+/* The engine could not start the container: a result of the run, not an error. */
+static void did_not_start(struct run *r, const char *words)
+{
+    r->out->end = ENGINE_NOT_STARTED;
+    r->out->exit_code = exit_code_of_failure(words);
+    snprintf(r->out->reason, sizeof r->out->reason, "%s", words);
+}
+
+/* Podman makes the container ready when it is attached to, so a command that is not there is found out here. */
+static int not_attached(struct run *r, int status, struct span body, bool *began, struct err *err)
+{
+    struct err not_json = ERR_INIT;
+    char words[DOCKER_WORDS_MAX];
+    AUTO_JSON answer = json_parse(body, &not_json);
+    docker_words(words, answer, body);
+    *began = false;
+    if (r->d->flavour != FLAVOUR_PODMAN || status == 404)
+        return err_set(err, docker_status_kind(status), "attach to container %.12s: %s (HTTP %d)", r->id, words,
+                       status);
+    did_not_start(r, words);
+    return 0;
+}
+
+/* The stream first, so that no byte is lost. Without Upgrade the answer is a plain body that goes on to the end. */
+static int attach(struct run *r, bool *began, struct err *err)
+{
+    char path[DOCKER_PATH_MAX];
+    AUTO_BUF answer;
+    int status = 0;
+    buf_init(&answer, ATTACH_ANSWER_MAX);
+    if (docker_container_path(path, r->id, "/attach?stream=1&stdout=1&stderr=1", err) < 0)
+        return -1;
+    snprintf(r->url, sizeof r->url, "%s%s", r->d->base, path);
+    struct http_request req = {
+        .method = "POST", .url = r->url, .tries = 1, .idle_timeout_ms = DOCKER_NO_IDLE, .cancel = &r->watch.give_up};
+    if (http_stream_open(r->d->http, &req, &r->stream, &status, &answer, err) < 0)
+        return docker_unreachable(r->d, err);
+    return r->stream ? 0 : not_attached(r, status, buf_span(&answer), began, err);
+}
+
 static int start(struct run *r, bool *began, struct err *err)
 {
     char path[DOCKER_PATH_MAX];
@@ -73,9 +92,7 @@ static int start(struct run *r, bool *began, struct err *err)
     *began = reply.status / 100 == 2;
     if (*began)
         return 0;
-    r->out->end = ENGINE_NOT_STARTED;
-    r->out->exit_code = exit_code_of_failure(reply.message);
-    snprintf(r->out->reason, sizeof r->out->reason, "%s", reply.message);
+    did_not_start(r, reply.message);
     return 0;
 }
 
@@ -206,10 +223,10 @@ static int follow(struct run *r, struct err *err)
     return 0;
 }
 
-static int run_attached(struct run *r, struct err *err)
+static int run(struct run *r, struct err *err)
 {
-    bool began = false;
-    if (start(r, &began, err) < 0)
+    bool began = true;
+    if (attach(r, &began, err) < 0 || (began && start(r, &began, err) < 0))
         return -1;
     if (!began)
         return 0;
@@ -231,9 +248,7 @@ int docker_run(void *self, const char *id, const struct engine_run_opts *opts, s
     }
     if (run_watch_init(&r.watch, r.d, id, opts, err) < 0)
         return -1;
-    int rc = attach(&r, err);
-    if (rc == 0)
-        rc = run_attached(&r, err);
+    int rc = run(&r, err);
     http_stream_free(r.stream);
     run_watch_release(&r.watch);
     return rc;
