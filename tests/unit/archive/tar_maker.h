@@ -3,6 +3,7 @@
 #define BERTH_TESTS_TAR_MAKER_H
 
 #include "archive/archive.h"
+#include "archive/tar_priv.h"
 
 #include "base/attr.h"
 #include "base/fs.h"
@@ -18,10 +19,9 @@
 
 #include <cmocka.h>
 
-#define TAR_MAX   ((size_t)256 << 20)
-#define TAR_BLOCK 512
+#define TAR_MAX ((size_t)256 << 20)
 
-struct tar_entry {
+struct made_entry {
     const char *name;
     char type; /* 0: '0' */
     unsigned mode;
@@ -47,7 +47,7 @@ static inline void tar_octal(char *field, int digits, uint64_t v)
 
 /* POSIX.1-1988 ustar header: name 0, mode 100, uid 108, gid 116, size 124, mtime 136, checksum 148, type 156, link 157,
  * magic 257. */
-static inline void tar_header(struct buf *tar, const struct tar_entry *e, char type, uint64_t size)
+static inline void tar_header(struct buf *tar, const struct made_entry *e, char type, uint64_t size)
 {
     char h[TAR_BLOCK] = {0};
     snprintf(h, 100, "%s", e->name);
@@ -70,13 +70,13 @@ static inline void tar_header(struct buf *tar, const struct tar_entry *e, char t
 
 static inline void tar_special(struct buf *tar, char type, const char *text, size_t n)
 {
-    struct tar_entry e = {.name = "special", .mode = 0644};
+    struct made_entry e = {.name = "special", .mode = 0644};
     tar_header(tar, &e, type, n);
     buf_add(tar, text, n);
     tar_pad(tar);
 }
 
-static inline void tar_add(struct buf *tar, struct tar_entry e)
+static inline void tar_add(struct buf *tar, struct made_entry e)
 {
     size_t n = e.content ? strlen(e.content) : 0;
     char type = e.type;
@@ -91,7 +91,7 @@ static inline void tar_add(struct buf *tar, struct tar_entry e)
     tar_pad(tar);
 }
 
-#define TAR_ADD(tar, ...) tar_add(tar, (struct tar_entry){__VA_ARGS__})
+#define TAR_ADD(tar, ...) tar_add(tar, (struct made_entry){__VA_ARGS__})
 
 static inline void tar_end(struct buf *tar)
 {

@@ -225,7 +225,7 @@ static void a_decompression_bomb_is_refused(void **state)
     const size_t size = (size_t)96 << 20;
     AUTO_BUF plain;
     buf_init(&plain, TAR_MAX);
-    struct tar_entry e = {.name = "bomb", .mode = 0644};
+    struct made_entry e = {.name = "bomb", .mode = 0644};
     tar_header(&plain, &e, '0', size);
     char *zeros = buf_reserve(&plain, size);
     assert_non_null(zeros);
@@ -260,7 +260,7 @@ static void endless_headers_are_refused(void **state)
         buf_addf(&map, "%d\n1\n", 2 * i);
     static const char pax[] = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n33 GNU.sparse.realsize=104857600\n";
     tar_special(&f->tar, 'x', pax, strlen(pax));
-    struct tar_entry e = {.name = "map", .mode = 0644};
+    struct made_entry e = {.name = "map", .mode = 0644};
     tar_header(&f->tar, &e, '0', map.n);
     buf_add_span(&f->tar, buf_span(&map));
     tar_pad(&f->tar);

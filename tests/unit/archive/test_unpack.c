@@ -177,7 +177,7 @@ static void a_sparse_file_stays_sparse(void **state)
     static const char pax[] = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n25 GNU.sparse.name=holes\n"
                               "33 GNU.sparse.realsize=104857600\n";
     tar_special(&f->tar, 'x', pax, strlen(pax));
-    struct tar_entry e = {.name = "GNUSparseFile.0/holes", .mode = 0644};
+    struct made_entry e = {.name = "GNUSparseFile.0/holes", .mode = 0644};
     tar_header(&f->tar, &e, '0', data.n);
     buf_add_span(&f->tar, buf_span(&data));
     tar_pad(&f->tar);
