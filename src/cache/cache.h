@@ -27,15 +27,18 @@ struct cache;
 
 struct cache_opts {
     const char *dir;
-    uint64_t max_bytes;      /* 0: no quota but the floor below */
-    uint64_t min_free_bytes; /* UINT64_MAX: 10 % of the file system */
-    uint64_t ttl_ms;         /* 0: 24 h */
-    bool durable;            /* syncfs before an index commit (default of the command line; off on tmpfs by itself) */
+    uint64_t max_bytes;           /* 0: no quota but the floor below */
+    uint64_t min_free_bytes;      /* UINT64_MAX: 10 % of the file system */
+    uint64_t ttl_ms;              /* 0: 24 h */
+    bool durable;                 /* survive power cuts, see cache_fill_flush(); off on tmpfs by itself */
+    int64_t (*now_ms)(void *ctx); /* NULL: the wall clock */
+    void *now_ctx;
 };
 
-/* Creates the folder (0700) and layout; migrates an older layout, refuses a newer one; runs the cheap repair. */
+/* Creates the folder (0700) and layout; migrates an older layout, refuses a newer one (ERR_UNSUPPORTED) and a folder
+ * that holds something else (ERR_REFUSED); runs the cheap repair. Not to be used across fork(). */
 int cache_open(struct cache **out, const struct cache_opts *opts, struct err *err);
-void cache_free(struct cache *c);
+void cache_free(struct cache *c); /* flushes; fills, leases are to be ended before */
 
 #define BLOB_ID_MAX     68 /* 64 hex digits, or 'r' and 32 */
 #define SNAPSHOT_ID_MAX 65
@@ -61,16 +64,22 @@ int cache_lookup(struct cache *c, struct cache_lease *lease, const struct cache_
                  struct cache_blob *out, struct err *err);
 
 /* Filling: single flight per origin. CACHE_FILL_MINE gives the file to write; CACHE_FILL_HIT: somebody stored it
- * meanwhile; CACHE_FILL_BUSY: another thread or process is fetching it: wait with cache_fill_wait() or come again. */
+ * meanwhile; CACHE_FILL_BUSY: another thread or process is fetching it: wait with cache_fill_wait() or come again. A
+ * fetcher that dies is followed by the next to ask, who takes over its partial. `lease` may be NULL: then nothing keeps
+ * the blob from being evicted, and must else outlive the fill. */
 enum cache_fill_state { CACHE_FILL_MINE, CACHE_FILL_HIT, CACHE_FILL_BUSY };
 struct cache_fill;
 int cache_fill_begin(struct cache *c, struct cache_lease *lease, const struct cache_origin *origin,
                      struct cache_fill **out, struct cache_blob *hit, enum cache_fill_state *state, struct err *err);
-/* Block until the other fetcher ended (either way), or cancelled. */
+/* Block until the other fetcher ended (either way), or cancelled. Not from the thread that alone could end a fill that
+ * another waits for. */
 int cache_fill_wait(struct cache *c, const struct cache_origin *origin, const struct cancel *cancel, struct err *err);
 
-/* The partial file; kept from an earlier, interrupted fetch of the same version. The map is NULL for files of one part
- * or unknown size. Both belong to the fill. */
+/* The partial file; kept from an earlier, interrupted fetch of the same version. The map is NULL for files of one part,
+ * of unknown size or without a version, whose partials always start empty. `part_bytes` 0: CACHE_PART_BYTES. Both
+ * belong to the fill. Parts are resumed within one boot of the machine: after a power cut nobody knows which of the
+ * marked bytes had reached the disk. ERR_NOSPACE leaves no partial. */
+#define CACHE_PART_BYTES ((uint64_t)8 << 20)
 int cache_fill_open(struct cache_fill *f, uint64_t size, uint64_t part_bytes, int *fd, struct partmap **map,
                     struct err *err);
 
@@ -80,15 +89,23 @@ struct cache_verified {
     struct digest_value by; /* what the origin stated and matched */
     bool has_sha256;
     struct digest_value sha256; /* computed or verified here: becomes the blob's id */
-    bool world_readable;        /* fetched without credentials */
+    bool has_scrub;
+    struct digest_value scrub; /* DIGEST_XXH3, where it was computed on the way; else the first cache_verify() does */
+    bool world_readable;       /* fetched without credentials */
 };
-/* The bytes are whole and verified: make them a blob. Batched: visible to others after cache_fill_flush() or 200 fills
- * or when a snapshot needs them. Frees `f` in either case. `origin` may carry the version learned while fetching (NULL:
- * as begun). */
+/* The bytes are whole and verified: make them a blob. Its index row is written by a thread of the cache, many in one
+ * transaction; others see it a few milliseconds later, and cache_fill_flush() or making a snapshot waits for it. Frees
+ * `f` in either case; on failure its partial is gone. `origin` may carry the version learned while fetching (NULL: as
+ * begun). Must not block for long: no SQL is waited for, unless another process is just storing or removing the same
+ * content. */
 int cache_fill_commit(struct cache_fill *f, const struct cache_origin *origin, uint64_t size,
                       const struct cache_verified *how, struct cache_blob *out, struct err *err);
 /* Give up: keep = true leaves the partial for a later resume. */
 void cache_fill_abandon(struct cache_fill *f, bool keep);
+/* Until all that was committed is in the index, and, for a durable cache, on disk (syncfs). What was stored since the
+ * last flush is forgotten after a power cut (not after a crash of the process), since it may be torn. An error tells of
+ * fills that could not be indexed since the last call (ERR_NOSPACE); their blobs are gone, the other fills are not
+ * concerned. */
 int cache_fill_flush(struct cache *c, struct err *err);
 
 /* Snapshots. Files in any order, paths checked again (F1, F2); folders may repeat what files imply. */
@@ -103,16 +120,21 @@ struct cache_tree {
     const char *const *folders;
     size_t folder_count;
 };
-/* Makes (or finds) the snapshot and its view, and leases it. */
+/* Makes (or finds) the snapshot and its view, and leases it. ERR_REFUSED: a path that may not be; ERR_INVALID: two
+ * paths that exclude one another (both are named); ERR_NOTFOUND: a blob that is not there; the error of a fill of this
+ * lease that could not be indexed. */
+#define CACHE_DEPTH_MAX 120     /* folders in one another */
+#define CACHE_PATHS_MAX 4000000 /* files and folders of one snapshot */
 int cache_snapshot_make(struct cache *c, struct cache_lease *lease, const struct cache_tree *tree,
                         char id[SNAPSHOT_ID_MAX], struct err *err);
-/* Its view: an absolute path, valid while leased. */
+/* Its view: an absolute path, valid while leased. Rebuilt where it is missing. */
 int cache_snapshot_view(struct cache *c, const char *id, struct buf *path, struct err *err);
 /* The list itself, sorted, in the arena. */
 int cache_snapshot_list(struct cache *c, const char *id, struct arena *a, struct cache_tree *out, struct err *err);
 
 /* Leases: an OFD lock on a file that names job and container; everything looked up, filled or made under it stays until
- * it is freed or its process is dead and no labelled container lives. */
+ * it is freed or its process is dead and no labelled container lives. Any thread may use one; freeing waits for its
+ * commits. */
 int cache_lease_new(struct cache *c, const char *job_id, struct cache_lease **out, struct err *err);
 int cache_lease_set_container(struct cache_lease *l, const char *container_id, struct err *err);
 void cache_lease_free(struct cache_lease *l);
@@ -140,8 +162,8 @@ int cache_proof_has(struct cache *c, const uint8_t scope[32], const uint8_t fing
 /* Keyed by a secret of this cache, so that the index tells nobody whose credentials were used. */
 int cache_scope_key(struct cache *c, const uint8_t identity[32], uint8_t scope[32], struct err *err);
 
-/* Room for `bytes` more, evicting what may go; ERR_NOSPACE with need, have and what holds the rest. Released with the
- * lease. */
+/* Room for `bytes` more, evicting what may go; ERR_NOSPACE with need, have and what holds the rest. Used up by the
+ * fills of the lease, released with it. */
 int cache_reserve(struct cache *c, struct cache_lease *lease, uint64_t bytes, struct err *err);
 
 /* Pins. `by` says who ("user", "market nvidia-3090"). */
@@ -150,8 +172,13 @@ int cache_unpin(struct cache *c, const char *snapshot, const char *by, struct er
 
 /* Administration; all give JSON so that --json and tables show the same. Snapshot ids may be abbreviated (≥ 6 digits).
  */
-json_t *cache_list(struct cache *c, struct err *err);                   /* array of entries */
-json_t *cache_stat(struct cache *c, const char *what, struct err *err); /* object; what NULL: the whole cache */
+/* An array, the last used first: snapshot, origin (the identity, less what may be secret; null for a tree merged from
+ * others), public, files, bytes, created_ms, downloaded_ms, last_used_ms, expired, hits, pinned_by, leased_by, leases.
+ */
+json_t *cache_list(struct cache *c, struct err *err);
+/* One of these with folders, own_bytes (nothing else holds them), built and view; or, `what` NULL, the whole cache:
+ * dir, counts, sizes, limits and the jobs that hold leases. */
+json_t *cache_stat(struct cache *c, const char *what, struct err *err);
 int cache_find(struct cache *c, const char *what, char id[SNAPSHOT_ID_MAX],
                struct err *err); /* id prefix or identity */
 int cache_remove(struct cache *c, const char *snapshot, bool even_if_pinned, uint64_t *freed, struct err *err);
