@@ -1,0 +1,431 @@
+/* What a real engine can't be made to do on demand: an engine played by a script, over a unix socket. */
+#include "../base/test_base.h"
+#include "../xfer/loopback.h"
+
+#include "engine/engine.h"
+
+#define CANARY       "c4n4ry-s3cret"
+#define ROUTES_MAX   12
+#define REQUESTS_MAX 32
+#define ID           "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static const char docker_ping[] = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nServer: Docker/20.10.24 (linux)\r\n"
+                                  "Content-Length: 0\r\n\r\n";
+static const char podman_ping[] = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\n"
+                                  "Server: Libpod/4.3.1 (linux)\r\nContent-Length: 0\r\n\r\n";
+
+struct route {
+    const char *start; /* of the request: "GET /_ping" */
+    int status;
+    const char *body;
+    size_t body_n; /* 0: strlen(body) */
+    bool is_stream;
+};
+
+struct played {
+    struct scratch scratch;
+    char socket[96], address[112];
+    struct loopback *server;
+    const char *ping;
+    struct route routes[ROUTES_MAX];
+    size_t route_count;
+    char *requests[REQUESTS_MAX];
+    size_t request_count;
+    struct engine *engine;
+};
+
+static enum loopback_then play(void *ctx, const char *request, struct buf *out)
+{
+    struct played *p = ctx;
+    if (p->request_count < REQUESTS_MAX)
+        p->requests[p->request_count++] = strdup(request);
+    if (strncmp(request, "GET /_ping", 10) == 0) {
+        buf_adds(out, p->ping);
+        return LOOPBACK_KEEP;
+    }
+    for (size_t i = 0; i < p->route_count; i++) {
+        const struct route *r = &p->routes[i];
+        if (strncmp(request, r->start, strlen(r->start)) != 0)
+            continue;
+        size_t n = r->body_n ? r->body_n : strlen(r->body);
+        buf_addf(out, "HTTP/1.1 %d Said\r\n", r->status);
+        if (!r->is_stream)
+            buf_addf(out, "Content-Length: %zu\r\n", n);
+        buf_adds(out, "\r\n");
+        buf_add(out, r->body, n);
+        return r->is_stream ? LOOPBACK_CLOSE : LOOPBACK_KEEP;
+    }
+    buf_adds(out, "HTTP/1.1 404 Said\r\nContent-Length: 27\r\n\r\n{\"message\":\"no such thing\"}");
+    return LOOPBACK_KEEP;
+}
+
+static int played_open(void **state)
+{
+    struct played *p = calloc(1, sizeof *p);
+    void *scratch = NULL;
+    if (!p || scratch_open(&scratch) < 0)
+        return -1;
+    p->scratch = *(struct scratch *)scratch;
+    p->ping = docker_ping;
+    snprintf(p->socket, sizeof p->socket, "%s/s", p->scratch.path);
+    snprintf(p->address, sizeof p->address, "unix://%s", p->socket);
+    setenv("DOCKER_CONFIG", p->scratch.path, 1);
+    p->server = loopback_start(play, p, p->socket);
+    *state = p;
+    return p->server ? 0 : -1;
+}
+
+static int played_close(void **state)
+{
+    struct played *p = *state;
+    engine_free(p->engine);
+    loopback_stop(p->server);
+    loopback_free(p->server);
+    for (size_t i = 0; i < p->request_count; i++)
+        free(p->requests[i]);
+    void *scratch = &p->scratch;
+    int rc = scratch_close(&scratch);
+    free(p);
+    return rc;
+}
+
+static void route(struct played *p, const char *start, int status, const char *body)
+{
+    assert_true(p->route_count < ROUTES_MAX);
+    p->routes[p->route_count++] = (struct route){.start = start, .status = status, .body = body};
+}
+
+static int open_it(struct played *p, struct err *err)
+{
+    return engine_open(&p->engine, &(struct engine_opts){.where = p->address}, err);
+}
+
+/* The request that starts so; NULL: none. To be called after the server has stopped, or between its requests. */
+static const char *request_of(const struct played *p, const char *start)
+{
+    for (size_t i = 0; i < p->request_count; i++)
+        if (strncmp(p->requests[i], start, strlen(start)) == 0)
+            return p->requests[i];
+    return NULL;
+}
+
+/* ---- opening ---- */
+
+static void what_is_not_an_engine_is_told_apart(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    p->ping = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+    assert_int_equal(open_it(p, &err), -1);
+    assert_int_equal(err.kind, ERR_PROTOCOL);
+    assert_contains(err.text, p->address);
+}
+
+static void engines_that_are_too_old_are_refused_with_what_is_needed(void **state)
+{
+    static const char *const pings[] = {
+        "HTTP/1.1 200 OK\r\nApi-Version: 1.40\r\nServer: Docker/19.03 (linux)\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nApi-Version: 2.0\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 3.4.4\r\nServer: Libpod/3.4.4 (linux)\r\n"
+        "Content-Length: 0\r\n\r\n"};
+    struct played *p = *state;
+    for (size_t i = 0; i < ARRAY_LEN(pings); i++) {
+        struct err err = ERR_INIT;
+        p->ping = pings[i];
+        assert_int_equal(open_it(p, &err), -1);
+        assert_int_equal(err.kind, ERR_UNSUPPORTED);
+        assert_contains(err.hint, "Docker 20.10");
+    }
+}
+
+static void newer_engines_are_spoken_to_in_the_newest_version_known(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine_listed *list = NULL;
+    size_t n = 0;
+    p->ping = "HTTP/1.1 200 OK\r\nApi-Version: 1.99\r\nServer: Docker/99 (linux)\r\nContent-Length: 0\r\n\r\n";
+    route(p, "GET /v1.44/containers/json?all=true&filters=%7B%22label%22%3A%5B%22a.b%22%5D%7D", 200, "[]");
+    assert_works(open_it(p, &err), &err);
+    assert_works(engine_list(p->engine, "a.b", &list, &n, &err), &err);
+    free(list);
+}
+
+static void an_engine_that_is_not_there_is_named(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine *none = NULL;
+    char gone[128];
+    snprintf(gone, sizeof gone, "%s.gone", p->address);
+    assert_int_equal(engine_open(&none, &(struct engine_opts){.where = gone}, &err), -1);
+    assert_contains(err.text, gone);
+}
+
+static void the_environment_names_the_engine_where_nothing_else_does(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine *none = NULL;
+    char gone[128];
+    snprintf(gone, sizeof gone, "%s.gone", p->address);
+    setenv("DOCKER_HOST", gone, 1);
+    setenv("BERTH_ENGINE", p->address, 1);
+    assert_works(engine_open(&p->engine, NULL, &err), &err);
+    unsetenv("BERTH_ENGINE");
+    assert_int_equal(engine_open(&none, NULL, &err), -1);
+    unsetenv("DOCKER_HOST");
+    assert_contains(err.text, "DOCKER_HOST");
+    assert_contains(err.text, gone);
+}
+
+/* ---- pulling ---- */
+
+static int pull(struct played *p, const struct engine_registry_auth *auth, struct err *err)
+{
+    struct engine_pull_opts opts = {.when = ENGINE_PULL_ALWAYS, .auth = auth};
+    char id[IMAGE_ID_MAX];
+    bool pulled = false;
+    if (!p->engine)
+        assert_works(open_it(p, err), err);
+    return engine_image_ensure(p->engine, "r.io/a/b:1", &opts, id, &pulled, err);
+}
+
+static void a_pull_that_fails_inside_a_good_answer_fails(void **state)
+{
+    static const struct {
+        const char *body;
+        enum err_kind kind;
+    } rows[] = {
+        {"{\"status\":\"x\"}\n{\"errorDetail\":{\"message\":\"unauthorized\"},\"error\":\"unauthorized\"}\n",
+         ERR_DENIED},
+        {"{\"error\":\"manifest unknown\"}", ERR_NOTFOUND},
+        {"{\"error\":\"no space left on device\"}", ERR_NOSPACE},
+        {"{\"error\":\"connection reset by peer\"}\n{\"status\":\"end\"}\n", ERR_TRANSIENT},
+        {"<html>", ERR_PROTOCOL},
+        {"", ERR_PROTOCOL}, /* it said nothing, and does not have the image */
+    };
+    struct played *p = *state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err = ERR_INIT;
+        p->route_count = 0;
+        route(p, "POST /v1.41/images/create?fromImage=r.io%2Fa%2Fb&tag=1 ", 200, rows[i].body);
+        assert_int_equal(pull(p, NULL, &err), -1);
+        assert_string_equal(err_kind_name(err.kind), err_kind_name(rows[i].kind));
+        assert_contains(err.text, "r.io/a/b:1");
+    }
+}
+
+static void a_pull_that_is_refused_by_status_fails(void **state)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum err_kind kind;
+    } rows[] = {
+        {404, "{\"message\":\"manifest for r.io/a/b:1 not found\"}", ERR_NOTFOUND},
+        {500, "{\"message\":\"Head https://r.io: unauthorized: authentication required\"}", ERR_DENIED},
+        {500, "{\"message\":\"dial tcp: no route\"}", ERR_TRANSIENT},
+        {400, "{\"message\":\"odd\"}", ERR_INVALID},
+        {418, "not json", ERR_TRANSIENT},
+    };
+    struct played *p = *state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err = ERR_INIT;
+        p->route_count = 0;
+        route(p, "POST /v1.41/images/create", rows[i].status, rows[i].body);
+        assert_int_equal(pull(p, NULL, &err), -1);
+        assert_string_equal(err_kind_name(err.kind), err_kind_name(rows[i].kind));
+    }
+}
+
+static void credentials_go_in_their_header_and_nowhere_else(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine_registry_auth auth = {.server = "r.io", .username = "u", .password = CANARY};
+    route(p, "POST /v1.41/images/create", 500, "{\"message\":\"unauthorized\"}");
+    assert_int_equal(pull(p, &auth, &err), -1);
+    assert_int_equal(err.kind, ERR_DENIED);
+    assert_null(strstr(err.text, CANARY));
+    assert_null(strstr(err.hint, CANARY));
+    const char *request = request_of(p, "POST /v1.41/images/create");
+    assert_non_null(request);
+    /* base64url of {"username":"u","password":"c4n4ry-s3cret","serveraddress":"r.io"} */
+    assert_non_null(strcasestr(request,
+                               "X-Registry-Auth: eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6ImM0bjRyeS1zM2NyZXQiLCJzZX"
+                               "J2ZXJhZGRyZXNzIjoici5pbyJ9\r\n"));
+    assert_null(strstr(request, CANARY));
+}
+
+static void without_credentials_there_is_no_header(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    route(p, "POST /v1.41/images/create", 200, "{\"status\":\"done\"}");
+    route(p, "GET /v1.41/images/r.io/a/b%3A1/json", 200, "{\"Id\":\"sha256:" ID "\"}");
+    assert_works(pull(p, NULL, &err), &err);
+    assert_null(strcasestr(request_of(p, "POST /v1.41/images/create"), "X-Registry-Auth"));
+}
+
+/* ---- running ---- */
+
+static int count_output(void *ctx, int stream, const void *bytes, size_t n, struct err *err)
+{
+    size_t *total = ctx;
+    (void)stream, (void)bytes, (void)err;
+    *total += n;
+    return 0;
+}
+
+#define STATE(more) "{\"State\":{\"Running\":false,\"ExitCode\":0," more "},\"HostConfig\":{},\"Config\":{}}"
+
+static void script_a_run(struct played *p, const char *stream, size_t stream_n)
+{
+    route(p, "POST /v1.41/containers/" ID "/attach?stream=1&stdout=1&stderr=1 ", 200, stream);
+    p->routes[p->route_count - 1].body_n = stream_n;
+    p->routes[p->route_count - 1].is_stream = true;
+    route(p, "POST /v1.41/containers/" ID "/start ", 204, "");
+}
+
+static int run(struct played *p, size_t *output, struct engine_exit *out, struct err *err)
+{
+    struct engine_run_opts opts = {.output = {.write = count_output, .ctx = output}};
+    *output = 0;
+    if (!p->engine)
+        assert_works(open_it(p, err), err);
+    return engine_run(p->engine, ID, &opts, out, err);
+}
+
+static void a_run_takes_as_few_requests_as_there_are_steps(void **state)
+{
+    static const char *const steps[] = {"GET /_ping ",
+                                        "GET /v1.41/info ",
+                                        "POST /v1.41/containers/create ",
+                                        "POST /v1.41/containers/" ID "/attach",
+                                        "POST /v1.41/containers/" ID "/start ",
+                                        "POST /v1.41/containers/" ID "/wait",
+                                        "GET /v1.41/containers/" ID "/json ",
+                                        "DELETE /v1.41/containers/" ID};
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine_exit out;
+    struct engine_container c = {.image = "i"};
+    char id[CONTAINER_ID_MAX];
+    size_t output;
+    script_a_run(p, "\1\0\0\0\0\0\0\2hi", 10);
+    route(p, "GET /v1.41/info ", 200, "{}");
+    route(p, "POST /v1.41/containers/create ", 201, "{\"Id\":\"" ID "\",\"Warnings\":[]}");
+    route(p, "POST /v1.41/containers/" ID "/wait?condition=not-running ", 200, "{\"StatusCode\":0,\"Error\":null}");
+    route(p, "GET /v1.41/containers/" ID "/json ", 200, STATE("\"OOMKilled\":false"));
+    route(p, "DELETE /v1.41/containers/" ID "?force=true&v=true ", 204, "");
+    assert_works(open_it(p, &err), &err);
+    assert_works(engine_create(p->engine, &c, id, &err), &err);
+    assert_works(run(p, &output, &out, &err), &err);
+    assert_works(engine_remove(p->engine, id, &err), &err);
+    assert_int_equal(output, 2);
+    assert_int_equal(p->request_count, ARRAY_LEN(steps));
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+        assert_memory_equal(p->requests[i], steps[i], strlen(steps[i]));
+}
+
+static void a_wait_that_ends_with_bad_news_is_an_error(void **state)
+{
+    static const char *const bodies[] = {"{\"StatusCode\":0,\"Error\":{\"Message\":\"no such container\"}}",
+                                         "{\"StatusCode\":0,\"Error\":\"no such container\"}"};
+    struct played *p = *state;
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct err err = ERR_INIT;
+        struct engine_exit out;
+        size_t output;
+        p->route_count = 0;
+        script_a_run(p, "\1\0\0\0\0\0\0\2hi", 10);
+        route(p, "POST /v1.41/containers/" ID "/wait", 200, bodies[i]);
+        assert_int_equal(run(p, &output, &out, &err), -1);
+        assert_int_equal(err.kind, ERR_TRANSIENT);
+        assert_contains(err.text, "no such container");
+    }
+}
+
+static void output_that_is_cut_or_garbled_ends_the_run_and_kills_the_container(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t n;
+        enum err_kind kind;
+    } rows[] = {{"\1\0\0\0\0\0\0\5hi", 10, ERR_TRANSIENT},
+                {"\1\0\0", 3, ERR_TRANSIENT},
+                {"plain text", 10, ERR_PROTOCOL},
+                {"\3\0\0\0\0\0\0\4oops", 12, ERR_TRANSIENT}};
+    struct played *p = *state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err = ERR_INIT;
+        struct engine_exit out;
+        size_t output, before = p->request_count;
+        p->route_count = 0;
+        script_a_run(p, rows[i].bytes, rows[i].n);
+        route(p, "POST /v1.41/containers/" ID "/kill?signal=KILL ", 204, "");
+        assert_int_equal(run(p, &output, &out, &err), -1);
+        assert_string_equal(err_kind_name(err.kind), err_kind_name(rows[i].kind));
+        assert_true(p->request_count > before);
+        assert_non_null(strstr(p->requests[p->request_count - 1], "/kill?signal=KILL"));
+    }
+}
+
+static void an_engine_that_says_nothing_sensible_is_a_protocol_error(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine_container c = {.image = "i"};
+    struct engine_listed *list = NULL;
+    size_t n = 0;
+    char id[CONTAINER_ID_MAX];
+    route(p, "GET /v1.41/info ", 200, "{}");
+    route(p, "POST /v1.41/containers/create ", 201, "{\"Id\":7}");
+    route(p, "GET /v1.41/containers/json", 200, "[{\"Id\":[]}]");
+    assert_works(open_it(p, &err), &err);
+    assert_fails(engine_create(p->engine, &c, id, &err), &err, ERR_PROTOCOL);
+    assert_fails(engine_list(p->engine, "l", &list, &n, &err), &err, ERR_PROTOCOL);
+    p->routes[2].body = "{\"not\":\"a list\"}";
+    assert_int_equal(engine_list(p->engine, "l", &list, &n, &err), -1);
+    err_clear(&err);
+    p->routes[2].body = "half [";
+    assert_fails(engine_list(p->engine, "l", &list, &n, &err), &err, ERR_PROTOCOL);
+}
+
+static void podmans_own_api_makes_podmans_containers(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine_container c = {.image = "i", .name = "n"};
+    char id[CONTAINER_ID_MAX];
+    p->ping = podman_ping;
+    route(p, "POST /v4.0.0/libpod/containers/create ", 201, "{\"Id\":\"" ID "\"}");
+    assert_works(open_it(p, &err), &err);
+    assert_works(engine_create(p->engine, &c, id, &err), &err);
+    assert_string_equal(id, ID);
+    assert_contains(request_of(p, "POST /v4.0.0/libpod/"), "\"name\":\"n\"");
+}
+
+#define played_test(f) cmocka_unit_test_setup_teardown(f, played_open, played_close)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        played_test(what_is_not_an_engine_is_told_apart),
+        played_test(engines_that_are_too_old_are_refused_with_what_is_needed),
+        played_test(newer_engines_are_spoken_to_in_the_newest_version_known),
+        played_test(an_engine_that_is_not_there_is_named),
+        played_test(the_environment_names_the_engine_where_nothing_else_does),
+        played_test(a_pull_that_fails_inside_a_good_answer_fails),
+        played_test(a_pull_that_is_refused_by_status_fails),
+        played_test(credentials_go_in_their_header_and_nowhere_else),
+        played_test(without_credentials_there_is_no_header),
+        played_test(a_run_takes_as_few_requests_as_there_are_steps),
+        played_test(a_wait_that_ends_with_bad_news_is_an_error),
+        played_test(output_that_is_cut_or_garbled_ends_the_run_and_kills_the_container),
+        played_test(an_engine_that_says_nothing_sensible_is_a_protocol_error),
+        played_test(podmans_own_api_makes_podmans_containers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
