@@ -36,6 +36,7 @@ void creds_free(struct creds *c);
 struct creds_keys {
     struct s3_keys keys;
     char *storage; /* wiped on release */
+    size_t storage_bytes;
 };
 int creds_get(struct creds *c, const struct cancel *cancel, struct creds_keys *out, struct err *err);
 void creds_keys_release(struct creds_keys *k);
