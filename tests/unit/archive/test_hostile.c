@@ -44,13 +44,16 @@ static void links_that_point_out_are_refused(void **state)
     }
 }
 
-/* "b/.." is the folder itself by its text, and the folder above it by way of the link b. */
+/* "b/.." is the link's own folder by its text, and two above it by way of the link b. */
 static void a_link_through_a_link_cannot_climb(void **state)
 {
     struct fixture *f = *state;
     TAR_ADD(&f->tar, .name = "b", .type = '2', .link = ".");
     TAR_ADD(&f->tar, .name = "x", .type = '2', .link = "b/..");
     must_refuse(f, ERR_REFUSED, "\"x\"");
+    TAR_ADD(&f->tar, .name = "d/b", .type = '2', .link = "..");
+    TAR_ADD(&f->tar, .name = "d/x", .type = '2', .link = "b/..");
+    must_refuse(f, ERR_REFUSED, "\"d/x\"");
 }
 
 static void nothing_goes_through_a_link_planted_before(void **state)
