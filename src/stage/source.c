@@ -1,6 +1,6 @@
 #include "stage/stage_priv.h"
 
-int source_new(struct source **out, struct stage *stage, size_t index, struct err *err)
+int stage_source_new(struct source **out, struct stage *stage, size_t index, struct err *err)
 {
     const struct input *in = &stage->inputs[index];
     switch (in->kind) {
@@ -22,7 +22,7 @@ int source_new(struct source **out, struct stage *stage, size_t index, struct er
     return err_hint(err, "this version fetches S3 inputs; copy the data to a bucket, or remove this input");
 }
 
-void source_free(struct source *s)
+void stage_source_free(struct source *s)
 {
     if (s)
         s->ops->free(s);

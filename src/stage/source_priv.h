@@ -53,8 +53,8 @@ struct source {
 };
 
 /* A source for the input; ERR_UNSUPPORTED for kinds that berth does not fetch. */
-int source_new(struct source **out, struct stage *stage, size_t index, struct err *err);
-void source_free(struct source *s);
+int stage_source_new(struct source **out, struct stage *stage, size_t index, struct err *err);
+void stage_source_free(struct source *s);
 
 int source_s3_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 

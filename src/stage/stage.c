@@ -40,12 +40,12 @@ static int input_init(struct stage *s, size_t i, struct err *err)
     in->shown.group.policy = s->opts.access.policy;
     pthread_mutex_init(&in->finished.mu, NULL);
     pthread_cond_init(&in->finished.cv, NULL);
-    return source_new(&in->source, s, i, err);
+    return stage_source_new(&in->source, s, i, err);
 }
 
 static void input_release(struct stage_input *in)
 {
-    source_free(in->source);
+    stage_source_free(in->source);
     free(in->own.blobs);
     free(in->own.proved);
     if (in->stage) {

@@ -87,7 +87,7 @@ struct stage {
     struct stage_input *in; /* n of them */
     struct cache_lease *lease;
     struct s3_memory *s3_memory; /* what servers taught one input serves all */
-    struct cancel stop; /* raised by the first failure or by opts.cancel */
+    struct cancel stop;          /* raised by the first failure or by opts.cancel */
     const struct store_ops *store;
     struct {
         pthread_mutex_t mu;
