@@ -76,10 +76,14 @@ int s3_move(struct s3 *s3, const char *region, struct err *err)
 void s3_name(struct s3 *s3, const char *key, char out[S3_NAME_MAX])
 {
     const struct s3_place *p = s3_place_now(s3);
-    if (p->style == S3_STYLE_PATH || p->style == S3_STYLE_VIRTUAL)
+    if (p->style == S3_STYLE_PATH || p->style == S3_STYLE_VIRTUAL) {
         snprintf(out, S3_NAME_MAX, "s3://%s/%s", p->bucket, key);
-    else
-        snprintf(out, S3_NAME_MAX, "%s://%s/%s", p->endpoint.scheme, p->endpoint.host, key);
+        return;
+    }
+    AUTO_BUF authority;
+    buf_init(&authority, S3_NAME_MAX);
+    url_authority(&p->endpoint, &authority);
+    snprintf(out, S3_NAME_MAX, "%s://%s/%s", p->endpoint.scheme, buf_str(&authority), key);
 }
 
 /* ---- opening ---- */

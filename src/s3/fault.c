@@ -210,7 +210,8 @@ static int tell_denied(const struct fault *f, const struct fault_context *c, con
     if (c->anonymous && f->status == 401)
         return err_hint(err, "the server wants credentials: give them (IAM, or the environment)");
     if (c->anonymous)
-        return err_hint(err, "the bucket is not public (or the object does not exist): give credentials that may %s",
+        return err_hint(err,
+                        "the bucket is not public (or the object does not exist): give credentials that are allowed %s",
                         wanted);
     if (c->action != S3_ACTION_LIST)
         return err_hint(err,

@@ -235,7 +235,7 @@ static int resolve_object(struct resolving *v, struct err *err)
     if (!v->r->looked)
         return arena_check(v->r->arena, err);
     if (s3_head(v->s3, v->plan.key, v->version_id, v->r->arena, &o, err) < 0) {
-        if (err->kind == ERR_NOTFOUND && !v->version_id)
+        if (err->kind == ERR_NOTFOUND && !v->version_id && v->plan.mode == KEYS_OBJECT)
             s3_hint_near(v->s3, v->plan.key, err);
         return -1;
     }
@@ -291,6 +291,12 @@ static int resolve_files(struct resolving *v, struct err *err)
 static int nothing_there(struct resolving *v, struct err *err)
 {
     char name[S3_NAME_MAX];
+    if (v->plan.mode == KEYS_FOLDER_OR_OBJECT) {
+        s3_name(v->s3, v->plan.key, name);
+        err_set(err, ERR_NOTFOUND, "%.700s: no such object, and no key starts with '%.512s'", name, v->plan.prefix);
+        s3_hint_near(v->s3, v->plan.key, err);
+        return -1;
+    }
     s3_name(v->s3, v->plan.prefix, name);
     if (v->plan.prefix[0] == '\0')
         return err_set(err, ERR_NOTFOUND, "%.700s: the bucket is empty", name);
@@ -308,6 +314,8 @@ static int resolve_listing(struct resolving *v, struct err *err)
         struct err missing = ERR_INIT;
         if (resolve_object(v, &missing) == 0)
             return denied ? warn(v, "the bucket may not be listed: taken as one object", err) : 0;
+        if (!denied && missing.kind == ERR_NOTFOUND)
+            return nothing_there(v, err);
         if (!denied)
             return err_move(err, &missing);
     }

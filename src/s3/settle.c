@@ -70,13 +70,13 @@ static int none_fits(struct s3 *s3, const struct guess *guesses, struct err *err
         denied |= guesses[i].status == 401 || guesses[i].status == 403;
         missing &= guesses[i].status == 404 || guesses[i].status == 0;
     }
-    const struct s3_place *first = &s3->places.v[0];
+    char name[S3_NAME_MAX];
+    s3_name(s3, s3->places.v[0].key, name);
     err_set(err,
             denied    ? ERR_DENIED
             : missing ? ERR_NOTFOUND
                       : ERR_PROTOCOL,
-            "%s://%s/%.400s: no S3 bucket and no object found here; tried %s", first->endpoint.scheme,
-            first->endpoint.host, first->key, buf_str(&tries));
+            "%.400s: no S3 bucket and no object found here; tried %s", name, buf_str(&tries));
     if (denied)
         return err_hint(err, "credentials used: %s; a bucket that forbids listing needs its objects named (files)",
                         creds_describe(s3->creds));
