@@ -25,37 +25,33 @@ static void check_outputs(struct reader *r, const struct node *root, const struc
 }
 
 /* A record may have said so already. */
-static void note_once(struct reader *r, const struct node *n, const char *what)
+static void note_once(struct reader *r, const char *at, const char *what)
 {
     for (size_t i = 0; i < r->unsupported.n; i++)
         if (str_eq(r->unsupported.v[i].what, what))
             return;
-    if (what)
-        not_run(r, n, "%s", what);
+    not_run_at(r, at, what);
 }
 
-static void note_not_run(struct reader *r, const struct node *root, const struct job *job)
+static void note_not_run(struct reader *r, const struct job *job)
 {
-    const struct node ops = {.up = root, .key = "ops"}, count = {.up = root, .key = "Count"},
-                      type = {.up = root, .key = "Type"}, publisher = {.up = root, .key = "Publisher"};
     if (job->op_count > 1)
-        note_once(r, &ops, "several ops");
+        note_once(r, "ops", "several ops");
     if (job->count > 1)
-        note_once(r, &count, "Count above 1: several executions need a server");
+        note_once(r, "Count", "Count above 1: several executions need a server");
     if (str_eq(job->type, "ops"))
-        note_once(r, &type, "job type 'ops': every machine at once needs a server");
+        note_once(r, "Type", "job type 'ops': every machine at once needs a server");
     for (size_t i = 0; i < job->op_count; i++) {
         const struct op *op = &job->ops[i];
-        const struct node n = {.up = &ops, .index = i};
         if (op->group && job->op_count > 1)
-            note_once(r, &n, arena_printf(r->a, "execution group '%.*s'", SHOWN(span_of(op->group))));
+            note_once(r, op->at, arena_printf(r->a, "execution group '%.*s'", SHOWN(span_of(op->group))));
         if (op->network == NETWORK_HTTP)
-            note_once(r, &n, "network HTTP: some domains only");
+            note_once(r, op->at, "network HTTP: some domains only");
         if (op->kind == OP_CREATE_VOLUME)
-            note_once(r, &n, arena_printf(r->a, "container/create-volume '%.*s'", SHOWN(span_of(op->id))));
+            note_once(r, op->at, arena_printf(r->a, "container/create-volume '%.*s'", SHOWN(span_of(op->id))));
     }
     if (job->publisher.kind == PUBLISH_S3MANAGED)
-        note_once(r, &publisher, "publisher s3managed: its upload is signed by a server");
+        note_once(r, job->publisher.at, "publisher s3managed: its upload is signed by a server");
 }
 
 static void fill_defaults(struct job *job)
@@ -73,7 +69,7 @@ void job_check(struct reader *r, const struct node *root, struct job *job)
     fill_defaults(job);
     for (size_t i = 0; i < job->op_count; i++)
         check_outputs(r, root, &job->ops[i]);
-    note_not_run(r, root, job);
+    note_not_run(r, job);
     job->unsupported = r->unsupported.v;
     job->unsupported_count = r->unsupported.n;
     job->warnings = r->warnings.v;

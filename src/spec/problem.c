@@ -173,10 +173,12 @@ void problem_line(struct reader *r, unsigned line, enum err_kind kind, const cha
 
 void problem_err(struct reader *r, const struct node *n, const struct err *cause)
 {
+    /* A path that may not be written is, in a file, a wrong value. */
+    enum err_kind kind = cause->kind == ERR_REFUSED ? ERR_INVALID : cause->kind;
     if (cause->hint[0])
-        problem(r, n, cause->kind, "%s; %s", cause->text, cause->hint);
+        problem(r, n, kind, "%s; %s", cause->text, cause->hint);
     else
-        problem(r, n, cause->kind, "%s", cause->text);
+        problem(r, n, kind, "%s", cause->text);
 }
 
 void warning(struct reader *r, const struct node *n, const char *fmt, ...)
@@ -198,22 +200,27 @@ void warning(struct reader *r, const struct node *n, const char *fmt, ...)
     r->warnings.v[r->warnings.n++] = kept;
 }
 
+void not_run_at(struct reader *r, const char *at, const char *what)
+{
+    if (r->unsupported.n >= SPEC_NOTES_MAX || !at || !what)
+        return;
+    struct unsupported *grown = list_grow(r->a, r->unsupported.v, r->unsupported.n, sizeof *grown);
+    if (!grown)
+        return;
+    r->unsupported.v = grown;
+    r->unsupported.v[r->unsupported.n++] = (struct unsupported){.what = what, .at = at};
+}
+
 void not_run(struct reader *r, const struct node *n, const char *fmt, ...)
 {
-    if (r->unsupported.n >= SPEC_NOTES_MAX)
-        return;
     AUTO_BUF text;
     buf_init(&text, NOTE_MAX);
     va_list ap;
     va_start(ap, fmt);
     buf_vaddf(&text, fmt, ap);
     va_end(ap);
-    struct unsupported *grown = list_grow(r->a, r->unsupported.v, r->unsupported.n, sizeof *grown);
-    struct unsupported entry = {.what = arena_dup(r->a, buf_str(&text)), .at = node_at(r, n)};
-    if (!grown || !entry.what || !entry.at)
-        return;
-    r->unsupported.v = grown;
-    r->unsupported.v[r->unsupported.n++] = entry;
+    if (r->unsupported.n < SPEC_NOTES_MAX)
+        not_run_at(r, node_at(r, n), arena_dup(r->a, buf_str(&text)));
 }
 
 void problem_unknown(struct reader *r, const struct node *n, const char *what, const char *found,

@@ -75,6 +75,7 @@ void problem_here(struct reader *r, const struct node *n, const char *fmt, ...)
 void problem_err(struct reader *r, const struct node *n, const struct err *cause);
 void warning(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);
 void not_run(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);
+void not_run_at(struct reader *r, const char *at, const char *what); /* both in the arena, or constant */
 
 /* "unknown WHAT 'found'; did you mean …?" or "…; expected one of a, b"; `known` ends with NULL. */
 void problem_unknown(struct reader *r, const struct node *n, const char *what, const char *found,
