@@ -76,12 +76,15 @@ static int add_row(struct table *t, const json_t *e, struct err *err)
     size_t i;
     json_t *pin;
     json_array_foreach(pins, i, pin) buf_addf(&pinned, "%s%s", i ? "," : "", json_string_value(pin));
-    const char *id = json_get_str(e, "snapshot");
+    const char *id = json_get_str(e, "snapshot"), *origin = json_get_str(e, "origin");
     AUTO_STR brief = str_printf(err, "%.12s", id ? id : "");
-    if (!brief)
+    struct span first, rest; /* the lines after it tell identities apart; --json has them */
+    span_cut(span_of(origin ? origin : "-"), '\n', &first, &rest);
+    AUTO_STR place = str_dup_span(first, err);
+    if (!brief || !place)
         return -1;
     const char *cells[] = {brief,
-                           json_get_str(e, "origin"),
+                           place,
                            cell_bytes(e, "bytes", size),
                            cell_number(e, "files", files),
                            cell_age(e, "downloaded_ms", age),

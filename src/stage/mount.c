@@ -22,7 +22,7 @@ static bool is_file_mount(const struct stage *s, size_t input, const struct cach
 /* Equal lists of (prefix, snapshot) merge to equal trees, so the merged snapshot can be remembered under their hash. */
 static int merged_identity(const struct stage *s, const struct merge_group *g, struct buf *out, struct err *err)
 {
-    buf_adds(out, "merged");
+    buf_addf(out, "%zu inputs merged", g->count);
     for (size_t m = 0; m < g->count; m++)
         buf_addf(out, "\n%s\t%s\t%d", g->members[m].prefix, s->in[g->members[m].input].own.snapshot,
                  s->in[g->members[m].input].source->single);

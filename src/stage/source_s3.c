@@ -174,12 +174,21 @@ static void add_field(struct buf *b, const char *name, const char *value)
         buf_addf(b, "\n%s=%s", name, value);
 }
 
-/* All that shapes the result, and nothing that does not (the target, the credentials). */
+static void add_place(const struct source_s3 *src, struct buf *out)
+{
+    if (src->url)
+        url_redact(span_of(src->url), out);
+    else
+        buf_addf(out, "s3://%s/%s", src->bucket ? src->bucket : "", src->key ? src->key : "");
+}
+
+/* All that shapes the result, and nothing that does not (the target, the credentials). The first line is for people. */
 static char *identity_of(const struct source_s3 *src, const struct stage_opts *o, struct err *err)
 {
     AUTO_BUF b;
     buf_init(&b, IDENTITY_MAX);
-    buf_adds(&b, "s3");
+    add_place(src, &b);
+    buf_adds(&b, "\nsource=s3");
     add_field(&b, "url", src->url);
     add_field(&b, "bucket", src->bucket);
     add_field(&b, "key", src->key);
@@ -203,10 +212,7 @@ static char *label_of(const struct input *in, struct err *err)
 {
     AUTO_BUF b;
     buf_init(&b, LOCATION_MAX);
-    if (in->s3.url)
-        url_redact(span_of(in->s3.url), &b);
-    else
-        buf_addf(&b, "s3://%s/%s", in->s3.bucket ? in->s3.bucket : "", in->s3.key ? in->s3.key : "");
+    add_place(&in->s3, &b);
     if (in->target)
         buf_addf(&b, " → %s", in->target);
     return buf_take(&b, "label of an input", err);
