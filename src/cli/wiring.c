@@ -60,6 +60,14 @@ void wiring_release(struct wiring *w)
     *w = (struct wiring){0};
 }
 
+/* The endpoint for s3:// inputs that name none: the setting, else the environment as AWS's own tools read it. */
+static const char *default_endpoint(const struct config *c)
+{
+    const char *set = config_text(c, SETTING_S3_ENDPOINT);
+    const char *for_s3 = getenv("AWS_ENDPOINT_URL_S3"), *for_all = getenv("AWS_ENDPOINT_URL");
+    return set ? set : !str_empty(for_s3) ? for_s3 : !str_empty(for_all) ? for_all : NULL;
+}
+
 void wiring_access(const struct cli *cli, struct stage_access *out)
 {
     const struct config *c = cli->config;
@@ -67,7 +75,7 @@ void wiring_access(const struct cli *cli, struct stage_access *out)
     *out = (struct stage_access){
         .ambient = true,
         .profile = config_text(c, SETTING_S3_PROFILE),
-        .endpoint = config_text(c, SETTING_S3_ENDPOINT),
+        .endpoint = default_endpoint(c),
         .region = config_text(c, SETTING_S3_REGION),
         .addressing = str_eq(addressing, "path")      ? S3_ADDRESS_PATH
                       : str_eq(addressing, "virtual") ? S3_ADDRESS_VIRTUAL
