@@ -148,8 +148,8 @@ static void read_limits(struct reader *r, const struct node *task, struct limits
         struct err err = ERR_INIT;
         int rc = !text    ? 0
                  : i == 0 ? value_cpu(span_of(text), &limits->cpu, &err)
-                 : i == 1 ? parse_bytes(span_of(text), &limits->memory_bytes, &err)
-                 : i == 2 ? parse_bytes(span_of(text), &limits->disk_bytes, &err)
+                 : i == 1 ? value_bytes(span_of(text), &limits->memory_bytes, &err)
+                 : i == 2 ? value_bytes(span_of(text), &limits->disk_bytes, &err)
                           : value_gpu(span_of(text), &limits->gpu_count, &err);
         if (rc < 0)
             problem_err(r, &n, &err);

@@ -24,34 +24,25 @@ static void check_outputs(struct reader *r, const struct node *root, const struc
     }
 }
 
-/* A record may have said so already. */
-static void note_once(struct reader *r, const char *at, const char *what)
-{
-    for (size_t i = 0; i < r->unsupported.n; i++)
-        if (str_eq(r->unsupported.v[i].what, what))
-            return;
-    not_run_at(r, at, what);
-}
-
 static void note_not_run(struct reader *r, const struct job *job)
 {
     if (job->op_count > 1)
-        note_once(r, "ops", "several ops");
+        not_run_once(r, "ops", "several ops");
     if (job->count > 1)
-        note_once(r, "Count", "Count above 1: several executions need a server");
+        not_run_once(r, "Count", "Count above 1: several executions need a server");
     if (str_eq(job->type, "ops"))
-        note_once(r, "Type", "job type 'ops': every machine at once needs a server");
+        not_run_once(r, "Type", "job type 'ops': every machine at once needs a server");
     for (size_t i = 0; i < job->op_count; i++) {
         const struct op *op = &job->ops[i];
         if (op->group && job->op_count > 1)
-            note_once(r, op->at, arena_printf(r->a, "execution group '%.*s'", SHOWN(span_of(op->group))));
+            not_run_once(r, op->at, arena_printf(r->a, "execution group '%.*s'", SHOWN(span_of(op->group))));
         if (op->network == NETWORK_HTTP)
-            note_once(r, op->at, "network HTTP: some domains only");
+            not_run_once(r, op->at, "network HTTP: some domains only");
         if (op->kind == OP_CREATE_VOLUME)
-            note_once(r, op->at, arena_printf(r->a, "container/create-volume '%.*s'", SHOWN(span_of(op->id))));
+            not_run_once(r, op->at, arena_printf(r->a, "container/create-volume '%.*s'", SHOWN(span_of(op->id))));
     }
     if (job->publisher.kind == PUBLISH_S3MANAGED)
-        note_once(r, job->publisher.at, "publisher s3managed: its upload is signed by a server");
+        not_run_once(r, job->publisher.at, "publisher s3managed: its upload is signed by a server");
 }
 
 static void fill_defaults(struct job *job)

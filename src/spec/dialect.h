@@ -46,6 +46,9 @@ const char *read_ollama_model(struct reader *r, const struct node *object, const
 struct job_strs read_images(struct reader *r, const struct node *object, const char *key);
 struct job_strs read_files(struct reader *r, const struct node *object, const char *key);
 
+/* Name Nosana's %%operators%% in any string below the node as not run. */
+void operators_note(struct reader *r, const struct node *n);
+
 /* Rules that hold for a job whatever it came from: names, duplicates, mounts; what is not run is noted. */
 void job_check(struct reader *r, const struct node *root, struct job *job);
 

@@ -135,6 +135,8 @@ static int build_container(const struct build *b, struct err *err)
         return err_set(err, ERR_USAGE, "domains need the network to be HTTP");
     if (!(run->cpu >= 0 && run->cpu <= JOB_CPU_MAX))
         return err_set(err, ERR_USAGE, "not a number of CPUs");
+    if (run->memory_bytes > INT64_MAX || run->disk_bytes > INT64_MAX || run->gpu > JOB_GPU_MAX)
+        return err_set(err, ERR_USAGE, "more memory, disk or GPUs than any machine has");
     op->limits = (struct limits){
         .cpu = run->cpu, .memory_bytes = run->memory_bytes, .disk_bytes = run->disk_bytes, .gpu_count = run->gpu};
     return 0;
@@ -146,6 +148,8 @@ static int build_job(const struct build *b, struct err *err)
     struct job *job = b->job;
     if (run->count > JOB_COUNT_MAX)
         return err_set(err, ERR_USAGE, "a count above %u", JOB_COUNT_MAX);
+    if (run->timeout_ms > 1000 * JOB_TIMEOUT_S_MAX)
+        return err_set(err, ERR_USAGE, "a time-out above ten years");
     job->dialect = JOB_BACALHAU;
     job->file = "docker run";
     job->type = "batch";

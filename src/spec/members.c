@@ -4,10 +4,39 @@
 #include "base/path.h"
 #include "spec/value.h"
 
-/* Nosana's %%ops.x.host%% is filled in when the job runs; until then no rule applies to the text around it. */
-static bool has_operator(const char *s)
+/* Nosana's %%ops.x.host%% and %%global.x%% are filled in when the job runs; until then no rule applies to the text
+ * around them. Every place that is spared so is also named as not run, by operators_note(). */
+static bool find_operator(const char *s, struct span *found)
 {
-    return strstr(s, "%%") != NULL;
+    const char *ops = strstr(s, "%%ops."), *start = ops ? ops : strstr(s, "%%global.");
+    const char *end = start ? strstr(start + 2, "%%") : NULL;
+    if (end)
+        *found = (struct span){start, (size_t)(end + 2 - start)};
+    return end != NULL;
+}
+
+static bool is_spared(const struct reader *r, const char *s)
+{
+    struct span found;
+    return r->operators && find_operator(s, &found);
+}
+
+void operators_note(struct reader *r, const struct node *n)
+{
+    const char *key;
+    json_t *value;
+    struct span found;
+    if (json_is_string(n->v) && find_operator(json_string_value(n->v), &found))
+        not_run_once(r, node_at(r, n), arena_printf(r->a, "operator '%.*s'", SHOWN(found)));
+    json_object_foreach(n->v, key, value)
+    {
+        struct node member = {.v = value, .up = n, .key = key};
+        operators_note(r, &member);
+    }
+    for (size_t i = 0; i < json_array_size(n->v); i++) {
+        struct node item = node_item(n, i);
+        operators_note(r, &item);
+    }
 }
 
 typedef int check_fn(struct span s, struct err *err);
@@ -15,7 +44,7 @@ typedef int check_fn(struct span s, struct err *err);
 static const char *checked(struct reader *r, const struct node *n, const char *s, check_fn *check)
 {
     struct err err = ERR_INIT;
-    if (!s || has_operator(s) || check(span_of(s), &err) == 0)
+    if (!s || is_spared(r, s) || check(span_of(s), &err) == 0)
         return s;
     problem_err(r, n, &err);
     return NULL;
@@ -34,7 +63,7 @@ const char *read_target(struct reader *r, const struct node *object, const char 
     struct node n = node_get(r, object, key);
     const char *s = need_str(r, object, key), *out = NULL;
     struct err err = ERR_INIT;
-    if (!s || has_operator(s))
+    if (!s || is_spared(r, s))
         return s;
     if (value_target(r->a, span_of(s), &out, &err) < 0)
         problem_err(r, &n, &err);

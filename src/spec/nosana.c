@@ -176,33 +176,11 @@ static void read_ops(struct reader *r, const struct node *root, const struct nos
         nosana_check_order(r, &list, ops, n);
 }
 
-/* Nosana's %%ops.x.y%% and %%global.x%% could stand in any string; each that does is named once. */
-static void find_operators(struct reader *r, const struct node *n)
-{
-    const char *key;
-    json_t *value;
-    if (json_is_string(n->v)) {
-        const char *found = strstr(json_string_value(n->v), "%%ops.");
-        found = found ? found : strstr(json_string_value(n->v), "%%global.");
-        const char *end = found ? strstr(found + 2, "%%") : NULL;
-        if (end)
-            not_run(r, n, "operator '%.*s'", SHOWN(((struct span){found, (size_t)(end + 2 - found)})));
-    }
-    json_object_foreach(n->v, key, value)
-    {
-        struct node member = {.v = value, .up = n, .key = key};
-        find_operators(r, &member);
-    }
-    for (size_t i = 0; i < json_array_size(n->v); i++) {
-        struct node item = node_item(n, i);
-        find_operators(r, &item);
-    }
-}
-
 void nosana_read(struct reader *r, const struct node *root, struct job *job)
 {
     static const char *const known[] = {"version", "type", "ops", "meta", "global", "logistics", "deployment_id", NULL};
     struct nosana_globals globals;
+    r->operators = true;
     check_keys(r, root, known);
     const char *version = need_str(r, root, "version"), *type = need_str(r, root, "type");
     struct node version_node = node_get(r, root, "version"), type_node = node_get(r, root, "type");
@@ -220,5 +198,5 @@ void nosana_read(struct reader *r, const struct node *root, struct job *job)
     if (read_str(r, root, "deployment_id"))
         warning(r, &deployment, "has no effect");
     read_ops(r, root, &globals, job);
-    find_operators(r, root);
+    operators_note(r, root);
 }

@@ -200,7 +200,7 @@ void warning(struct reader *r, const struct node *n, const char *fmt, ...)
     r->warnings.v[r->warnings.n++] = kept;
 }
 
-void not_run_at(struct reader *r, const char *at, const char *what)
+static void add_not_run(struct reader *r, const char *at, const char *what)
 {
     if (r->unsupported.n >= SPEC_NOTES_MAX || !at || !what)
         return;
@@ -209,6 +209,14 @@ void not_run_at(struct reader *r, const char *at, const char *what)
         return;
     r->unsupported.v = grown;
     r->unsupported.v[r->unsupported.n++] = (struct unsupported){.what = what, .at = at};
+}
+
+void not_run_once(struct reader *r, const char *at, const char *what)
+{
+    for (size_t i = 0; i < r->unsupported.n; i++)
+        if (str_eq(r->unsupported.v[i].what, what))
+            return;
+    add_not_run(r, at, what);
 }
 
 void not_run(struct reader *r, const struct node *n, const char *fmt, ...)
@@ -220,7 +228,7 @@ void not_run(struct reader *r, const struct node *n, const char *fmt, ...)
     buf_vaddf(&text, fmt, ap);
     va_end(ap);
     if (r->unsupported.n < SPEC_NOTES_MAX)
-        not_run_at(r, node_at(r, n), arena_dup(r->a, buf_str(&text)));
+        add_not_run(r, node_at(r, n), arena_dup(r->a, buf_str(&text)));
 }
 
 void problem_unknown(struct reader *r, const struct node *n, const char *what, const char *found,

@@ -25,6 +25,7 @@ struct reader {
     const char *file;
     const struct yaml_lines *lines; /* NULL: JSON, whose errors go by path alone */
     bool any_case;                  /* keys match whatever their case */
+    bool operators;                 /* %%operators%% may stand in values, as in Nosana's */
     bool lenient;                   /* Bacalhau: null is absent, unknown keys are warnings */
     struct {
         struct buf text;
@@ -75,7 +76,9 @@ void problem_here(struct reader *r, const struct node *n, const char *fmt, ...)
 void problem_err(struct reader *r, const struct node *n, const struct err *cause);
 void warning(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);
 void not_run(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);
-void not_run_at(struct reader *r, const char *at, const char *what); /* both in the arena, or constant */
+
+/* The same, unless it is named already. Both texts are in the arena, or constant. */
+void not_run_once(struct reader *r, const char *at, const char *what);
 
 /* "unknown WHAT 'found'; did you mean …?" or "…; expected one of a, b"; `known` ends with NULL. */
 void problem_unknown(struct reader *r, const struct node *n, const char *what, const char *found,

@@ -304,12 +304,15 @@ static void read_model(struct reader *r, const struct node *n, struct job *job)
     read_constraints(r, n, job);
     read_ops(r, n, job);
     read_unsupported(r, n);
+    struct node ops = node_get(r, n, "ops");
+    operators_note(r, &ops);
 }
 
 void record_read(struct reader *r, const struct node *root, struct job *job)
 {
     read_u64(r, root, "berth", RECORD_FORMAT, RECORD_FORMAT, RECORD_FORMAT);
     struct node n = node_get(r, root, "job");
+    r->operators = true;
     if (!n.v)
         problem(r, &n, ERR_INVALID, "required, but missing: not a run record");
     if (!expect_object(r, &n))

@@ -268,6 +268,17 @@ int value_cpu(struct span s, double *out, struct err *err)
                    SHOWN(s));
 }
 
+int value_bytes(struct span s, uint64_t *out, struct err *err)
+{
+    uint64_t bytes;
+    if (parse_bytes(s, &bytes, err) < 0)
+        return -1;
+    if (bytes > INT64_MAX)
+        return err_set(err, ERR_INVALID, "'%.*s' is too large", SHOWN(s));
+    *out = bytes;
+    return 0;
+}
+
 int value_gpu(struct span s, uint32_t *out, struct err *err)
 {
     struct err why = ERR_INIT;

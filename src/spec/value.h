@@ -36,7 +36,8 @@ int value_constraint(const struct constraint *c, struct err *err);
 /* The folder below outputs/ that a result path's name stands for: "/outputs" → "outputs", "/a/b" → "a-b". */
 int value_output_name(struct arena *a, struct span s, const char **out, struct err *err);
 
-int value_cpu(struct span s, double *out, struct err *err); /* "500m", "0.5", "2" */
+int value_cpu(struct span s, double *out, struct err *err);     /* "500m", "0.5", "2" */
+int value_bytes(struct span s, uint64_t *out, struct err *err); /* "1Gb"; at most INT64_MAX, as JSON has it */
 int value_gpu(struct span s, uint32_t *out, struct err *err);
 
 /* What an environment variable of this name usually holds. */

@@ -182,6 +182,16 @@ static void what_is_understood_but_not_run_is_named(void **state)
                  "container/create-volume 'v'");
 }
 
+static void only_an_operator_is_spared_the_rules(void **state)
+{
+    (void)state;
+    must_not_run(NOSANA_RESOURCE("{'type': 'S3', 'url': 'https://h/x', 'target': '%%global.variables.T%%'}"),
+                 "operator");
+    must_be_invalid(NOSANA_RESOURCE("{'type': 'S3', 'url': 'https://h/x', 'target': '../%%x'}"), "absolute path");
+    must_be_invalid(NOSANA_RESOURCE("{'type': 'S3', 'url': 'https://h/x', 'target': '../%%ops.x'}"), "absolute path");
+    must_be_invalid(BACALHAU_S3("            Endpoint: \"%%ops.x.host%%\"\n"), "not a URL");
+}
+
 static void what_is_not_run_is_checked_all_the_same(void **state)
 {
     (void)state;
@@ -235,6 +245,7 @@ int main(void)
         cmocka_unit_test(mistakes_are_named_with_their_path),
         cmocka_unit_test(the_order_of_ops_makes_sense),
         cmocka_unit_test(what_is_understood_but_not_run_is_named),
+        cmocka_unit_test(only_an_operator_is_spared_the_rules),
         cmocka_unit_test(what_is_not_run_is_checked_all_the_same),
         cmocka_unit_test(what_has_no_effect_is_a_warning),
         cmocka_unit_test(yaml_reads_the_same),

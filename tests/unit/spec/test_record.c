@@ -205,7 +205,7 @@ static void a_record_is_checked_like_any_file(void **state)
     ALL_INVALID(faults);
 }
 
-static void several_ops_cannot_be_smuggled_in(void **state)
+static void what_is_not_run_cannot_be_smuggled_in(void **state)
 {
     (void)state;
     must_not_run(
@@ -275,7 +275,7 @@ int main(void)
         cmocka_unit_test(a_record_pins_what_the_inputs_were),
         cmocka_unit_test(a_list_of_only_some_objects_pins_nothing),
         cmocka_unit_test(a_record_is_checked_like_any_file),
-        cmocka_unit_test(several_ops_cannot_be_smuggled_in),
+        cmocka_unit_test(what_is_not_run_cannot_be_smuggled_in),
         cmocka_unit_test(a_dry_run_reads_back),
         cmocka_unit_test(a_dry_run_shows_no_secret),
         cmocka_unit_test(what_bacalhau_has_no_words_for_is_an_error),
