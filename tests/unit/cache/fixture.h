@@ -25,7 +25,7 @@ struct fixture {
     struct cache_opts opts;
 };
 
-#define NOW_MS INT64_C(1800000000000)
+#define NOW_MS INT64_C(1500000000000) /* before any file of the tests was made */
 
 int fixture_setup(void **state); /* in $TMPDIR or /tmp */
 int fixture_teardown(void **state);

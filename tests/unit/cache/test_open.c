@@ -1,0 +1,179 @@
+#include "fixture.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void write_file(const struct fixture *f, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", f->cache, name);
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static mode_t mode_of(const struct fixture *f, const char *name)
+{
+    char path[512];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", f->cache, name);
+    assert_int_equal(lstat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+static int reopen(struct fixture *f, struct err *err)
+{
+    fixture_close(f);
+    return cache_open(&f->c, &f->opts, err);
+}
+
+static void only_the_owner_may_look_inside(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(mode_of(f, ""), 0700);
+    assert_int_equal(mode_of(f, "key"), 0600);
+    assert_int_equal(mode_of(f, "index.db"), 0600);
+}
+
+static void a_newer_layout_is_refused_with_both_versions(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    write_file(f, "VERSION", "7\n");
+    assert_int_equal(reopen(f, &err), -1);
+    assert_int_equal(err.kind, ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "version 7"));
+    assert_non_null(strstr(err.text, "up to 1"));
+}
+
+static void a_newer_index_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    index_do(f, "UPDATE schema_version SET version = 99");
+    assert_int_equal(reopen(f, &err), -1);
+    assert_int_equal(err.kind, ERR_UNSUPPORTED);
+}
+
+static void an_interrupted_start_is_completed(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    write_file(f, "VERSION", "");
+    assert_ok(reopen(f, &err), err);
+    fixture_close(f);
+    assert_int_equal(mkdir(f->opts.dir, 0700), -1);
+    write_file(f, "VERSION", "0\n");
+    assert_ok(reopen(f, &err), err);
+}
+
+static void a_folder_that_holds_something_else_is_refused_and_untouched(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char strange[300];
+    fixture_close(f);
+    snprintf(strange, sizeof strange, "%s/home", f->dir);
+    assert_int_equal(mkdir(strange, 0755), 0);
+    snprintf(f->cache, sizeof f->cache, "%.150s", strange);
+    write_file(f, "thesis.tex", "\\begin");
+    assert_int_equal(cache_open(&f->c, &f->opts, &err), -1);
+    assert_int_equal(err.kind, ERR_REFUSED);
+    assert_int_equal(mode_of(f, ""), 0755);
+    assert_false(path_exists(f, "VERSION"));
+}
+
+static void nonsense_for_a_version_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    write_file(f, "VERSION", "one");
+    assert_int_equal(reopen(f, &err), -1);
+    assert_int_equal(err.kind, ERR_CORRUPT);
+}
+
+static void a_lost_key_costs_content_but_not_the_cache(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    store(f->c, f->lease, "a", 1, 10, true);
+    write_file(f, "key", "short");
+    assert_ok(reopen(f, &err), err);
+    assert_false(is_stored(f->c, "a"));
+    store(f->c, NULL, "a", 1, 10, true);
+    assert_true(is_stored(f->c, "a"));
+    assert_agreement(f);
+}
+
+static void open_and_store(void *ctx)
+{
+    struct fixture *f = ctx;
+    char key[32];
+    fixture_open(f);
+    snprintf(key, sizeof key, "%d", getpid());
+    store(f->c, f->lease, key, 1, 10, false);
+    fixture_close(f);
+}
+
+static void processes_that_start_at_once_share_one_new_cache(void **state)
+{
+    struct fixture *f = *state;
+    pid_t pid[8];
+    fixture_close(f);
+    snprintf(f->cache, sizeof f->cache, "%s/new/folder", f->dir);
+    for (size_t i = 0; i < 8; i++)
+        pid[i] = child_start(open_and_store, f);
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(child_wait(pid[i]), 0);
+    fixture_open(f);
+    assert_int_equal(index_number(f, "SELECT count(*) FROM origins"), 8);
+    assert_agreement(f);
+}
+
+static void what_was_not_yet_on_disk_at_a_power_cut_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char safe[SNAPSHOT_ID_MAX], torn[SNAPSHOT_ID_MAX];
+    fixture_close(f);
+    f->opts.durable = true;
+    fixture_open(f);
+    struct cache_blob b[] = {store(f->c, f->lease, "a", 1, 10, true), {0}};
+    snapshot_of(f->c, f->lease, b, 1, safe);
+    assert_ok(cache_fill_flush(f->c, &err), err);
+    b[1] = store(f->c, f->lease, "b", 2, 10, true);
+    snapshot_of(f->c, f->lease, b, 2, torn);
+    bool on_tmpfs = index_number(f, "SELECT count(*) FROM blobs WHERE boot <> 0") == 0;
+    fixture_close(f); /* syncs */
+    assert_int_equal(index_number(f, "SELECT count(*) FROM blobs WHERE boot <> 0"), 0);
+    if (on_tmpfs)
+        skip();
+    /* As if the machine had gone down before that. */
+    index_do(f, "UPDATE blobs SET boot = 5 WHERE n = 2; UPDATE snapshots SET view_boot = 5 WHERE n = 2");
+    fixture_open(f);
+    assert_true(is_stored(f->c, "a"));
+    assert_false(is_stored(f->c, "b"));
+    assert_int_equal(index_number(f, "SELECT count(*) FROM snapshots"), 1);
+    assert_agreement(f);
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(only_the_owner_may_look_inside),
+        TEST(a_newer_layout_is_refused_with_both_versions),
+        TEST(a_newer_index_is_refused),
+        TEST(an_interrupted_start_is_completed),
+        TEST(a_folder_that_holds_something_else_is_refused_and_untouched),
+        TEST(nonsense_for_a_version_is_told),
+        TEST(a_lost_key_costs_content_but_not_the_cache),
+        TEST(processes_that_start_at_once_share_one_new_cache),
+        TEST(what_was_not_yet_on_disk_at_a_power_cut_is_forgotten),
+    };
+    return cmocka_run_group_tests_name("cache open", tests, NULL, NULL);
+}
