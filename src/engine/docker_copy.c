@@ -3,7 +3,7 @@
 #include "engine/docker.h"
 
 #define LINK_HOPS_MAX 8
-#define STAT_MAX      ((size_t)64 << 10)
+#define STAT_MAX      8192 /* of the description of a path */
 #define COPY_PATH_MAX 1024
 #define GO_MODE_DIR   ((int64_t)1 << 31) /* Go's os.FileMode, which the stat header carries */
 #define GO_MODE_LINK  ((int64_t)1 << 27)
@@ -32,16 +32,16 @@ static int read_stat(struct source *s, const char *header, struct err *err)
 {
     size_t n = 0;
     int64_t mode = 0;
-    struct span coded = span_of(header);
-    AUTO_STR text = malloc(coded.n + 1);
-    if (!text)
-        return err_nomem(err);
-    if (coded.n > STAT_MAX || base64_decode((uint8_t *)text, coded.n, &n, coded, err) < 0)
+    uint8_t text[STAT_MAX];
+    struct err bad = ERR_INIT;
+    bool readable = base64_decode(text, sizeof text, &n, span_of(header), &bad) == 0;
+    AUTO_JSON stat = readable ? json_parse((struct span){(char *)text, n}, &bad) : NULL;
+    if (!json_get_i64(stat, "mode", &mode))
         return err_set(err, ERR_PROTOCOL, "the engine describes %s in a way that can't be read", s->path);
-    AUTO_JSON stat = json_parse((struct span){text, n}, err);
-    if (!stat || !json_get_i64(stat, "mode", &mode))
-        return err_set(err, ERR_PROTOCOL, "the engine describes %s without its mode", s->path);
-    s->kind = mode & GO_MODE_LINK ? KIND_LINK : mode & GO_MODE_DIR ? KIND_FOLDER : KIND_FILE;
+    if (mode & GO_MODE_LINK)
+        s->kind = KIND_LINK;
+    else
+        s->kind = mode & GO_MODE_DIR ? KIND_FOLDER : KIND_FILE;
     const char *target = json_get_str(stat, "linkTarget");
     if (s->kind != KIND_LINK)
         return 0;

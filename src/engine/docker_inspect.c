@@ -30,8 +30,10 @@ int docker_inspect(struct docker *d, const char *id, struct docker_state *out, s
         docker_call(d, &(struct docker_request){.path = path}, &reply, err) < 0)
         return -1;
     const json_t *state = json_object_get(reply.json, "State");
-    if (reply.status != 200 || !state)
-        return docker_refused(&reply, err, "container %s", id);
+    if (reply.status != 200 || !state) {
+        docker_refused(&reply, err, "container %s", id);
+        return -1;
+    }
     *out = (struct docker_state){
         .running = json_get_bool(state, "Running", false),
         .oom_killed = json_get_bool(state, "OOMKilled", false),

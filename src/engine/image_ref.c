@@ -92,7 +92,8 @@ static int parse_name(struct image_ref *out, struct span name, struct span text,
         registry = on_hub ? registry : first;
         name = rest;
     }
-    if (!all(registry, is_registry_char) || registry.p[0] == '.' || registry.p[0] == '-' || !copy(out->registry, sizeof out->registry, registry))
+    if (!all(registry, is_registry_char) || registry.p[0] == '.' || registry.p[0] == '-' ||
+        !copy(out->registry, sizeof out->registry, registry))
         return bad(err, text, "its registry is not a host name");
     if (!repository_ok(name))
         return bad(err, text, "its name has an empty part or a character that names can't have");

@@ -95,9 +95,8 @@ static int take_line(struct pull_lines *p, struct err *err)
 int pull_lines_feed(struct pull_lines *p, const void *bytes, size_t n, struct err *err)
 {
     struct span rest = {bytes, n}, head;
-    bool whole = true;
     while (rest.n > 0) {
-        whole = span_cut(rest, '\n', &head, &rest);
+        bool whole = span_cut(rest, '\n', &head, &rest);
         buf_add_span(&p->line, head);
         if (p->line.state == BUF_TOO_LONG)
             return err_set(err, ERR_PROTOCOL, "the engine's pull progress has a line above %zu bytes", PULL_LINE_MAX);

@@ -177,12 +177,13 @@ static int run_helper(void *ctx, const char *name, const char *server, struct re
 {
     char program[sizeof "docker-credential-" + HELPER_NAME_MAX];
     snprintf(program, sizeof program, "docker-credential-%s", name);
+    const struct cancel *const *cancel = ctx;
     const char *const argv[] = {program, "get", NULL};
     struct proc_opts opts = {.argv = argv,
                              .input = span_of(server),
                              .timeout_ms = HELPER_TIMEOUT_MS,
                              .output_max = AUTH_FIELD_MAX * 2,
-                             .cancel = ctx};
+                             .cancel = *cancel};
     struct proc_result result = {0};
     int rc = proc_run(&opts, &result, err);
     if (rc == 0)
@@ -224,7 +225,7 @@ static int find_in_config(const char *registry, const struct cancel *cancel, str
     buf_wipe(&text);
     if (!config)
         return err_wrap(err, "%s", path.p);
-    return registry_auth_find(config, registry, run_helper, (void *)(uintptr_t)cancel, out, err);
+    return registry_auth_find(config, registry, run_helper, &cancel, out, err);
 }
 
 /* base64 → base64url (RFC 4648, 5); the padding stays, as both engines take it. */

@@ -126,8 +126,8 @@ static void engines_that_are_too_old_are_refused_with_what_is_needed(void **stat
     static const char *const pings[] = {
         "HTTP/1.1 200 OK\r\nApi-Version: 1.40\r\nServer: Docker/19.03 (linux)\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nApi-Version: 2.0\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 3.4.4\r\nServer: Libpod/3.4.4 (linux)\r\n"
-        "Content-Length: 0\r\n\r\n"};
+        ("HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 3.4.4\r\nServer: Libpod/3.4.4 (linux)\r\n"
+         "Content-Length: 0\r\n\r\n")};
     struct played *p = *state;
     for (size_t i = 0; i < ARRAY_LEN(pings); i++) {
         struct err err = ERR_INIT;
@@ -302,11 +302,11 @@ static void a_run_takes_as_few_requests_as_there_are_steps(void **state)
     static const char *const steps[] = {"GET /_ping ",
                                         "GET /v1.41/info ",
                                         "POST /v1.41/containers/create ",
-                                        "POST /v1.41/containers/" ID "/attach",
-                                        "POST /v1.41/containers/" ID "/start ",
-                                        "POST /v1.41/containers/" ID "/wait",
-                                        "GET /v1.41/containers/" ID "/json ",
-                                        "DELETE /v1.41/containers/" ID};
+                                        ("POST /v1.41/containers/" ID "/attach"),
+                                        ("POST /v1.41/containers/" ID "/start "),
+                                        ("POST /v1.41/containers/" ID "/wait"),
+                                        ("GET /v1.41/containers/" ID "/json "),
+                                        ("DELETE /v1.41/containers/" ID)};
     struct played *p = *state;
     struct err err = ERR_INIT;
     struct engine_exit out;
