@@ -101,12 +101,9 @@ static void read_engine(struct reader *r, const struct node *task, struct op *op
     static const char *const known[] = {"Type", "Params", NULL};
     static const char *const elsewhere[] = {"wasm", "noop", NULL};
     static const char *const engines[] = {"docker", NULL};
-    struct node engine = read_object(r, task, "Engine");
-    if (!engine.v) {
-        if (!node_get(r, task, "Engine").v)
-            problem(r, &engine, ERR_INVALID, "required, but missing");
+    struct node engine = need_object(r, task, "Engine");
+    if (!engine.v)
         return;
-    }
     check_keys(r, &engine, known);
     struct node type_node = node_get(r, &engine, "Type"), params = read_object(r, &engine, "Params");
     const char *type = need_str(r, &engine, "Type");

@@ -182,11 +182,9 @@ void bacalhau_input_read(struct reader *r, const struct node *n, struct input *i
     check_keys(r, n, known);
     in->alias = read_given(r, n, "Alias");
     in->target = read_target(r, n, "Target");
-    struct node source = read_object(r, n, "Source");
+    struct node source = need_object(r, n, "Source");
     if (source.v)
         read_source(r, &source, in);
-    else if (!node_get(r, n, "Source").v)
-        problem(r, &source, ERR_INVALID, "required, but missing");
 }
 
 static void read_publish_s3(struct reader *r, const struct node *params, struct publisher *p)

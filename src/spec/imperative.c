@@ -249,6 +249,7 @@ int spec_parse_input(struct arena *a, struct span src, struct input *out, struct
                                                     : span_of(INPUT_TARGET);
     if (value_target(a, target, &in.target, err) < 0)
         return err_wrap(err, "input");
+    in.target_default = !f.target.p;
     if (arena_check(a, err) < 0)
         return -1;
     *out = in;

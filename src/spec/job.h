@@ -101,8 +101,9 @@ struct pin {
 
 struct input {
     enum source_kind kind;
-    const char *alias;  /* NULL */
-    const char *target; /* normalised, absolute; NULL in a market's required resources */
+    const char *alias;   /* NULL */
+    const char *target;  /* normalised, absolute; NULL in a market's required resources */
+    bool target_default; /* nobody named it: it is the imperative form's own */
     const char *at;
     bool writable;
     const char *resolved; /* from a run record: the commit or manifest digest used then; NULL */

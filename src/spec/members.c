@@ -4,8 +4,8 @@
 #include "base/path.h"
 #include "spec/value.h"
 
-/* Nosana's %%ops.x.host%% and %%global.x%% are filled in when the job runs; until then no rule applies to the text
- * around them. Every place that is spared so is also named as not run, by operators_note(). */
+/* Nosana's %%ops.x.host%% and %%global.x%% are filled in when the job runs; until then the text around them may break a
+ * rule. */
 static bool find_operator(const char *s, struct span *found)
 {
     const char *ops = strstr(s, "%%ops."), *start = ops ? ops : strstr(s, "%%global.");
@@ -15,10 +15,14 @@ static bool find_operator(const char *s, struct span *found)
     return end != NULL;
 }
 
-static bool is_spared(const struct reader *r, const char *s)
+/* Whether a value that breaks a rule may yet become right. It is named as not run, so that nobody runs it as it is. */
+static bool is_spared(struct reader *r, const struct node *n, const char *s)
 {
     struct span found;
-    return r->operators && find_operator(s, &found);
+    if (!r->operators || !find_operator(s, &found))
+        return false;
+    not_run_once(r, node_at(r, n), arena_printf(r->a, "operator '%.*s'", SHOWN(found)));
+    return true;
 }
 
 void operators_note(struct reader *r, const struct node *n)
@@ -44,7 +48,7 @@ typedef int check_fn(struct span s, struct err *err);
 static const char *checked(struct reader *r, const struct node *n, const char *s, check_fn *check)
 {
     struct err err = ERR_INIT;
-    if (!s || is_spared(r, s) || check(span_of(s), &err) == 0)
+    if (!s || check(span_of(s), &err) == 0 || is_spared(r, n, s))
         return s;
     problem_err(r, n, &err);
     return NULL;
@@ -63,11 +67,12 @@ const char *read_target(struct reader *r, const struct node *object, const char 
     struct node n = node_get(r, object, key);
     const char *s = need_str(r, object, key), *out = NULL;
     struct err err = ERR_INIT;
-    if (!s || is_spared(r, s))
+    if (!s || value_target(r->a, span_of(s), &out, &err) == 0)
+        return out;
+    if (is_spared(r, &n, s))
         return s;
-    if (value_target(r->a, span_of(s), &out, &err) < 0)
-        problem_err(r, &n, &err);
-    return out;
+    problem_err(r, &n, &err);
+    return NULL;
 }
 
 const char *read_url(struct reader *r, const struct node *object, const char *key, bool required)

@@ -90,6 +90,14 @@ struct node read_object(struct reader *r, const struct node *object, const char 
     return n;
 }
 
+struct node need_object(struct reader *r, const struct node *object, const char *key)
+{
+    struct node n = node_get(r, object, key);
+    if (absent(r, &n))
+        problem(r, &n, ERR_INVALID, "required, but missing");
+    return read_object(r, object, key);
+}
+
 struct node read_list(struct reader *r, const struct node *object, const char *key)
 {
     struct node n = node_get(r, object, key);

@@ -90,6 +90,7 @@ struct node node_item(const struct node *list, size_t index);
 
 /* The member where it has that type, else absent; another type is a problem. */
 struct node read_object(struct reader *r, const struct node *object, const char *key);
+struct node need_object(struct reader *r, const struct node *object, const char *key); /* absent is a problem */
 struct node read_list(struct reader *r, const struct node *object, const char *key);
 /* A member that the formats have and berth has not. */
 void refuse_member(struct reader *r, const struct node *object, const char *key, const char *what);

@@ -302,10 +302,8 @@ static void read_model(struct reader *r, const struct node *n, struct job *job)
     job->total_timeout_ms = read_u64(r, n, "total_timeout_ms", 0, timeout_max, 0);
     read_publisher(r, n, &job->publisher);
     read_constraints(r, n, job);
+    read_unsupported(r, n); /* before what may name the same again */
     read_ops(r, n, job);
-    read_unsupported(r, n);
-    struct node ops = node_get(r, n, "ops");
-    operators_note(r, &ops);
 }
 
 void record_read(struct reader *r, const struct node *root, struct job *job)

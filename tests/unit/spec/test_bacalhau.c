@@ -159,6 +159,9 @@ static void mistakes_are_named_with_line_and_path(void **state)
         {"Type: bach\nTasks: [{Engine: {Type: docker, Params: {Image: i}}}]\n", "job:1: Type: unknown job type 'bach'; "
                                                                                 "did you mean 'batch'?"},
         {"Type: batch\nTasks: [{Name: x}]\n", "Tasks[0].Engine: required, but missing"},
+        {"Type: batch\nTasks: [{Name: x, Engine: ~}]\n", "Tasks[0].Engine: required, but missing"},
+        {BACALHAU("", "    InputSources: [{Target: /in, Source: null}]\n"),
+         "InputSources[0].Source: required, but missing"},
         {"Type: batch\nTasks: [{Engine: docker}]\n", "Tasks[0].Engine: expected an object, found a string"},
         {"Type: batch\nTasks: [{Engine: {Type: dokcer}}]\n", "unknown engine 'dokcer'; did you mean 'docker'?"},
         {"Type: batch\nTasks: [{Engine: {Type: docker, Params: {}}}]\n", "Engine.Params.Image: required, but missing"},

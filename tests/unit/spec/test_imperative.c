@@ -45,6 +45,7 @@ static void a_uri_with_or_without_target_is_an_input(void **state)
         assert_string_equal(in.s3.bucket, rows[i].bucket);
         assert_string_equal(in.s3.key, rows[i].key);
         assert_string_equal(in.target, rows[i].target);
+        assert_int_equal(in.target_default, str_eq(rows[i].target, "/inputs"));
         assert_int_equal(in.s3.exact_key, rows[i].exact);
     }
 }
