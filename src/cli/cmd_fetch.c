@@ -51,9 +51,13 @@ static int parse_inputs(struct arena *arena, const struct strv *operands, struct
     *out = arena_array(arena, n, sizeof **out);
     if (!*out)
         return err_nomem(err);
-    for (size_t i = 0; i < n; i++)
-        if (spec_parse_input(arena, span_of(operands->v[i]), &(*out)[i], err) < 0)
+    for (size_t i = 0; i < n; i++) {
+        struct input *in = &(*out)[i];
+        if (spec_parse_input(arena, span_of(operands->v[i]), in, err) < 0)
             return -1;
+        if (in->target_default)
+            in->target = NULL;
+    }
     return 0;
 }
 
