@@ -136,14 +136,13 @@ static void settle(struct creds *c, int rc, struct creds_grant *fresh, const str
     c->shared.refreshing = false;
     c->shared.rounds++;
     c->shared.failure = *why;
+    c->shared.retry_at_ms = now + CREDS_RETRY_MS; /* also for keys that were given with less than five minutes to go */
     if (rc == 0) {
         grant_release(&c->shared.grant);
         c->shared.grant = *fresh;
         *fresh = (struct creds_grant){0};
     } else if (rc == CREDS_NOTHING) {
         c->shared.nothing = true;
-    } else {
-        c->shared.retry_at_ms = now + CREDS_RETRY_MS;
     }
     pthread_cond_broadcast(&c->shared.settled);
 }
