@@ -31,13 +31,15 @@ def state_dir():
 
 @pytest.fixture(scope="session")
 def servers(state_dir):
-    """S3, both engines, registry and nginx; once for the whole session."""
+    """S3, both engines, registry and nginx; once for the whole session. Those that were up before stay up."""
     folder = state_dir / "servers"
     script = ROOT / "tools" / "servers"
+    found = (folder / "servers.json").exists()
     out = subprocess.run([script, "start", folder, "s3", "podman", "docker", "registry", "nginx"], check=True,
                          stdout=subprocess.PIPE, timeout=300)
     yield json.loads(out.stdout)
-    subprocess.run([script, "stop", folder], check=False, timeout=120)
+    if not found:
+        subprocess.run([script, "stop", folder], check=False, timeout=120)
 
 
 @pytest.fixture(params=["docker", "podman"])
@@ -166,6 +168,12 @@ def tree(path):
 def nosana(resources, cmd, image=IMAGE, **args):
     return {"version": "0.1", "type": "container",
             "ops": [{"id": "op", "type": "container/run", "args": {"image": image, "cmd": cmd, "resources": resources, **args}}]}
+
+
+def resource(url, target="/data", user=None, **more):
+    """A Nosana S3 resource, with `user`'s keys in the job itself."""
+    iam = {"IAM": {"ACCESS_KEY_ID": user.access, "SECRET_ACCESS_KEY": user.secret, "REGION": user.region}} if user else {}
+    return {"type": "S3", "url": url, "target": target, **iam, **more}
 
 
 def bacalhau(inputs, cmd, image=IMAGE, **task):
