@@ -95,12 +95,13 @@ int docker_remove(void *self, const char *id, struct err *err);
 int docker_list(void *self, const char *label, struct engine_listed **out, size_t *n, struct err *err);
 int docker_is_running(void *self, const char *id, bool *running, struct err *err);
 
-int docker_features_get(struct docker *d, struct docker_features *out, struct err *err);
+int docker_features_get(struct docker *d, bool need_gpu, struct docker_features *out, struct err *err);
 void docker_features_without_init(struct docker *d);
 
 /* What is known about a container. */
 struct docker_state {
     bool running, oom_killed;
+    bool being_cleaned_up; /* Podman: it has ended, and its file system is about to be unmounted */
     int exit_code;
     int pid;                         /* 0: it does not run */
     int64_t started_ms, finished_ms; /* 0: not */

@@ -1,12 +1,15 @@
 #include "archive/archive.h"
+#include "base/clock.h"
 #include "base/enc.h"
 #include "engine/docker.h"
 
-#define LINK_HOPS_MAX 8
-#define STAT_MAX      8192 /* of the description of a path */
-#define COPY_PATH_MAX 1024
-#define GO_MODE_DIR   ((int64_t)1 << 31) /* Go's os.FileMode, which the stat header carries */
-#define GO_MODE_LINK  ((int64_t)1 << 27)
+#define LINK_HOPS_MAX    8
+#define STAT_MAX         8192 /* of the description of a path */
+#define CLEAN_UP_MAX_MS  10000
+#define CLEAN_UP_LOOK_MS 10
+#define COPY_PATH_MAX    1024
+#define GO_MODE_DIR      ((int64_t)1 << 31) /* Go's os.FileMode, which the stat header carries */
+#define GO_MODE_LINK     ((int64_t)1 << 27)
 
 enum kind { KIND_NONE, KIND_FILE, KIND_FOLDER, KIND_LINK };
 
@@ -127,6 +130,22 @@ static int copy(struct source *s, int dir_fd, uint64_t max_bytes, struct err *er
     return rc;
 }
 
+/* Podman unmounts a container's file system some 100 ms after its end, also beneath a copy that has begun. Finds out,
+ * too, that a container is not there, for which /archive has the same answer as for a path. */
+static int await_clean_up(const struct source *s, struct err *err)
+{
+    struct docker_state state;
+    uint64_t until = clock_mono_ms() + CLEAN_UP_MAX_MS; /* it may have been killed, and never come */
+    for (;;) {
+        if (docker_inspect(s->d, s->id, &state, err) < 0)
+            return -1;
+        if (!state.being_cleaned_up || clock_mono_ms() > until)
+            return 0;
+        if (cancel_sleep_ms(NULL, CLEAN_UP_LOOK_MS, err) < 0)
+            return -1;
+    }
+}
+
 int docker_copy_out(void *self, const char *id, const char *path, int dir_fd, uint64_t max_bytes, bool *found,
                     struct err *err)
 {
@@ -134,11 +153,10 @@ int docker_copy_out(void *self, const char *id, const char *path, int dir_fd, ui
     *found = false;
     if (snprintf(s.path, sizeof s.path, "%s", path) >= (int)sizeof s.path)
         return err_set(err, ERR_INVALID, "the path to copy out is longer than %zu bytes", sizeof s.path - 1);
-    if (find(&s, err) < 0)
+    if (await_clean_up(&s, err) < 0 || find(&s, err) < 0)
         return -1;
-    struct docker_state state;
-    if (s.kind == KIND_NONE) /* the answer is the same for a container that is not there, which is an error */
-        return docker_inspect(s.d, id, &state, err);
+    if (s.kind == KIND_NONE)
+        return 0;
     *found = true;
     return copy(&s, dir_fd, max_bytes, err);
 }

@@ -120,7 +120,7 @@ int docker_create(void *self, const struct engine_container *c, char id[CONTAINE
                             .mounts = &mounts,
                             .nofile = c->nofile ? c->nofile : hard_limit(RLIMIT_NOFILE, NOFILE_MAX),
                             .nproc = hard_limit(RLIMIT_NPROC, NPROC_MAX)};
-    if (full_name(c->image, &image, err) < 0 || docker_features_get(d, &p.features, err) < 0 ||
+    if (full_name(c->image, &image, err) < 0 || docker_features_get(d, c->gpus > 0, &p.features, err) < 0 ||
         create_plan_check(&p, err) < 0 || mount_plans_make(&mounts, c, d->local, err) < 0)
         return -1;
     p.image = image.p;

@@ -24,13 +24,15 @@ static bool docker_has_init(const json_t *info)
     return !str_empty(binary) && !str_eq(commit, "N/A");
 }
 
-/* Podman says nothing of its init in /info; these are where its builds put it. */
-static bool podman_has_init(void)
+/* Where packages put the two. */
+static bool init_is_installed(enum docker_flavour flavour)
 {
-    static const char *const places[] = {"/usr/libexec/podman/catatonit", "/usr/local/libexec/podman/catatonit",
-                                         "/usr/lib/podman/catatonit", "/usr/local/lib/podman/catatonit"};
-    for (size_t i = 0; i < ARRAY_LEN(places); i++)
-        if (access(places[i], X_OK) == 0)
+    static const char *const places[][4] = {
+        [FLAVOUR_DOCKER] = {"/usr/bin/docker-init", "/usr/libexec/docker/docker-init", "/usr/local/bin/docker-init"},
+        [FLAVOUR_PODMAN] = {"/usr/libexec/podman/catatonit", "/usr/local/libexec/podman/catatonit",
+                            "/usr/lib/podman/catatonit", "/usr/local/lib/podman/catatonit"}};
+    for (size_t i = 0; i < ARRAY_LEN(places[flavour]) && places[flavour][i]; i++)
+        if (access(places[flavour][i], X_OK) == 0)
             return true;
     return false;
 }
@@ -47,7 +49,7 @@ static struct docker_features read_features(const struct docker *d, const json_t
 {
     if (d->flavour == FLAVOUR_DOCKER)
         return (struct docker_features){.init = docker_has_init(info), .gpu = docker_gpus(d, info)};
-    return (struct docker_features){.init = d->local && podman_has_init(),
+    return (struct docker_features){.init = d->local && init_is_installed(FLAVOUR_PODMAN),
                                     .gpu = d->local && cdi_has_nvidia() ? GPU_CDI : GPU_NONE};
 }
 
@@ -60,19 +62,26 @@ static int get_info(struct docker *d, struct docker_reply *reply, struct err *er
     return 0;
 }
 
-/* Docker's /info takes milliseconds, Podman's 200 of them; what is needed of Podman is seen without it. */
-int docker_features_get(struct docker *d, struct docker_features *out, struct err *err)
+/* /info takes Docker 7 ms and Podman 200: a container that needs no GPU is not kept waiting for it where the engine's
+ * init is seen without it. */
+static bool seen_without_asking(const struct docker *d, bool need_gpu)
+{
+    return d->flavour == FLAVOUR_DOCKER && !need_gpu && d->local && init_is_installed(FLAVOUR_DOCKER);
+}
+
+int docker_features_get(struct docker *d, bool need_gpu, struct docker_features *out, struct err *err)
 {
     AUTO_REPLY reply = {0};
     int rc = 0;
     pthread_mutex_lock(&d->features.mu);
-    if (!d->features.known && d->flavour == FLAVOUR_DOCKER)
-        rc = get_info(d, &reply, err);
-    if (rc == 0 && !d->features.known) {
-        d->features.value = read_features(d, reply.json);
+    if (d->features.known) {
+        *out = d->features.value;
+    } else if (seen_without_asking(d, need_gpu)) {
+        *out = (struct docker_features){.init = true};
+    } else if (d->flavour == FLAVOUR_PODMAN || (rc = get_info(d, &reply, err)) == 0) {
+        *out = d->features.value = read_features(d, reply.json);
         d->features.known = true;
     }
-    *out = d->features.value;
     pthread_mutex_unlock(&d->features.mu);
     return rc;
 }
@@ -82,6 +91,16 @@ void docker_features_without_init(struct docker *d)
     pthread_mutex_lock(&d->features.mu);
     d->features.value.init = false;
     pthread_mutex_unlock(&d->features.mu);
+}
+
+static struct docker_features learn_features(struct docker *d, const json_t *info)
+{
+    struct docker_features features = read_features(d, info);
+    pthread_mutex_lock(&d->features.mu);
+    d->features.value = features;
+    d->features.known = true;
+    pthread_mutex_unlock(&d->features.mu);
+    return features;
 }
 
 static void copy_text(char *out, size_t max, const char *text)
@@ -97,7 +116,7 @@ int docker_info(void *self, struct engine_info *out, struct err *err)
     if (get_info(d, &reply, err) < 0)
         return -1;
     const json_t *info = reply.json;
-    struct docker_features features = read_features(d, info);
+    struct docker_features features = learn_features(d, info);
     *out = (struct engine_info){
         .rootless = has_rootless_option(info), .has_init = features.init, .gpu_nvidia = features.gpu != GPU_NONE};
     copy_text(out->name, sizeof out->name, d->flavour == FLAVOUR_PODMAN ? "podman" : "docker");

@@ -36,6 +36,7 @@ int docker_inspect(struct docker *d, const char *id, struct docker_state *out, s
     }
     *out = (struct docker_state){
         .running = json_get_bool(state, "Running", false),
+        .being_cleaned_up = str_eq(json_get_str(state, "Status"), "stopped"), /* then "exited", as Docker always */
         .oom_killed = json_get_bool(state, "OOMKilled", false),
         .exit_code = read_int(state, "ExitCode"),
         .pid = read_int(state, "Pid"),

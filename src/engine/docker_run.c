@@ -10,6 +10,9 @@
 #define EXIT_BY_SIGKILL   137
 #define ATTACH_ANSWER_MAX ((size_t)64 << 10) /* of a refusal */
 
+#define SETTLE_LOOKS 25
+#define SETTLE_MS    4
+
 /* One run, from attach to the end. */
 struct run {
     struct docker *d;
@@ -28,6 +31,8 @@ struct run {
 /* The engines' statuses differ (Docker 400, Podman 500); the runtime's words are the same. */
 static int exit_code_of_failure(const char *words)
 {
+    if (strstr(words, "docker-init") || strstr(words, "catatonit"))
+        return EXIT_NO_START; /* the engine's init is what is missing, not the command */
     bool about_exec = strstr(words, "exec:") || strstr(words, "exec ");
     if (strstr(words, "executable file not found") || strstr(words, "command that was not found") ||
         (about_exec && strstr(words, "no such file or directory")))
@@ -136,8 +141,8 @@ static int read_output(struct run *r, struct err *err)
 
 /* ---- end ---- */
 
-/* Until it does not run. Its answer may be 200 with the bad news in `Error` (Podman, when somebody removes it). */
-static int await_end(struct run *r, struct err *err)
+/* Until it does not run. The answer may be 200 with the bad news in `Error` (Podman, when somebody removes it). */
+static int wait_long(struct run *r, struct err *err)
 {
     char path[DOCKER_PATH_MAX];
     AUTO_REPLY reply = {0};
@@ -153,6 +158,21 @@ static int await_end(struct run *r, struct err *err)
     if (!str_empty(bad))
         return err_set(err, ERR_TRANSIENT, "wait for container %.12s: %s", r->id, bad);
     return reply.status == 200 ? 0 : docker_refused(&reply, err, "wait for container %.12s", r->id);
+}
+
+/* The output has ended, so most containers have too. Docker's wait tells at once; Podman's looks every quarter of a
+ * second, so it is asked for the state a few times before it is left to wait. */
+static int await_end(struct run *r, struct docker_state *state, struct err *err)
+{
+    for (unsigned i = 0; r->d->flavour == FLAVOUR_PODMAN && i < SETTLE_LOOKS; i++) {
+        if (docker_inspect(r->d, r->id, state, err) < 0)
+            return -1;
+        if (!state->running)
+            return 0;
+        if (cancel_sleep_ms(&r->watch.give_up, SETTLE_MS, err) < 0)
+            return -1;
+    }
+    return wait_long(r, err) < 0 ? -1 : docker_inspect(r->d, r->id, state, err);
 }
 
 /* Docker tells; of Podman the cgroup was watched. Where that could not be: killed, under a limit, and not by us. */
@@ -208,16 +228,16 @@ static int lost(struct run *r, struct err *err)
 
 static int follow(struct run *r, struct err *err)
 {
-    struct docker_state state;
+    struct docker_state state = {0};
     if (r->opts->output.started)
         r->opts->output.started(r->opts->output.ctx);
     int rc = read_output(r, err);
     if (rc < 0)
         kill_unfollowed(r);
     else
-        rc = await_end(r, err);
+        rc = await_end(r, &state, err);
     run_watch_join(&r->watch);
-    if (rc < 0 || docker_inspect(r->d, r->id, &state, err) < 0)
+    if (rc < 0)
         return lost(r, err);
     conclude(r, &state);
     return 0;
