@@ -78,9 +78,34 @@ static int none_fits(struct s3 *s3, const struct guess *guesses, struct err *err
                       : ERR_PROTOCOL,
             "%.400s: no S3 bucket and no object found here; tried %s", name, buf_str(&tries));
     if (denied)
-        return err_hint(err, "credentials used: %s; a bucket that forbids listing needs its objects named (files)",
+        return err_hint(err,
+                        "allow s3:ListBucket to these credentials, or name the objects one by one (files); "
+                        "credentials used: %s",
                         creds_describe(s3->creds));
     return err_hint(err, "name the bucket with 'bucket', or check the URL");
+}
+
+static int settle_at(struct s3 *s3, size_t i, struct err *err)
+{
+    log_debug("s3", "found the place (spot=%s guess=%zu)", s3->spot, i + 1);
+    s3_memory_put_place(s3->memory, s3->spot, (unsigned)i);
+    return s3_choose(s3, &s3->places.v[i], true, err);
+}
+
+/* A bucket that may not be listed can still hold the one object that is asked for. 1: found; 0: not. */
+static int try_object(struct s3 *s3, size_t i, const struct guess *g, struct err *err)
+{
+    const struct s3_place *p = &s3->places.v[i];
+    struct span key = span_of(p->key);
+    bool refused = (g->status == 401 || g->status == 403) && p->style != S3_STYLE_PLAIN;
+    if (!refused || key.n == 0 || strchr("/*", key.p[key.n - 1]))
+        return 0;
+    struct http_response resp;
+    if (s3_choose(s3, p, false, err) < 0 || s3_head_ask(s3, p->key, NULL, &resp, err) < 0)
+        return -1;
+    bool found = s3_ok(resp.status);
+    http_response_release(&resp);
+    return found;
 }
 
 int s3_settle(struct s3 *s3, struct err *err)
@@ -97,9 +122,12 @@ int s3_settle(struct s3 *s3, struct err *err)
             return -1;
         if (!s3_ok(guesses[i].status))
             continue;
-        log_debug("s3", "found the place (spot=%s guess=%zu)", s3->spot, i + 1);
-        s3_memory_put_place(s3->memory, s3->spot, (unsigned)i);
-        return s3_choose(s3, p, true, err);
+        return settle_at(s3, i, err);
+    }
+    for (size_t i = 0; i < s3->places.n; i++) {
+        int found = try_object(s3, i, &guesses[i], err);
+        if (found != 0)
+            return found < 0 ? -1 : settle_at(s3, i, err);
     }
     if (s3_choose(s3, &s3->places.v[0], false, err) < 0)
         return -1;
