@@ -114,7 +114,7 @@ def test_an_exact_key_that_is_missing_is_an_error_and_never_a_prefix(berth, s3, 
     assert got.code == 125 and got.out == b"" and "no such object" in got.errors
 
 
-@pytest.mark.parametrize("key, near", [("models/tset/", "models/test"), ("models/onyl", "models/only"), ("days/2O24*", "days/2024-01"),
+@pytest.mark.parametrize("key, near", [("models/tset/", "models/test"), ("models/onyl", "models/only"), ("days/2O24-1*", "days/2024-01"),
                                        ("modls/test/a.bin", "models")])
 def test_what_is_missing_is_named_with_near_misses(berth, s3, bucket, key, near):
     got, found = fetched(berth, f"s3://{bucket}/{key}", s3.env)
@@ -250,7 +250,8 @@ def test_a_version_that_is_not_there_is_an_error(berth, s3, versions):
 
 def test_a_version_id_on_a_prefix_is_a_warning(berth, s3, servers, versions):
     got = run(berth, servers, bacalhau([s3_input(versions[0], "k/", VersionID=versions[1][0])], TAR), env=s3.env)
-    assert got.code == 0 and packed(got) == {"alive": b"new"} and "VersionID has no effect" in got.errors, got
+    assert got.code == 0 and packed(got) == {"alive": b"new"}, got
+    assert "VersionID: has no effect" in got.errors, got
 
 
 def sums(body):
@@ -338,8 +339,8 @@ def test_a_multipart_object_arrives_whole(berth, s3, servers):
     up = s3.client.create_multipart_upload(Bucket=name, Key="big")["UploadId"]
     tags = [{"PartNumber": i, "ETag": s3.client.upload_part(Bucket=name, Key="big", UploadId=up, PartNumber=i, Body=body)["ETag"]}
             for i, body in enumerate(parts, 1)]
-    done = s3.client.complete_multipart_upload(Bucket=name, Key="big", UploadId=up, MultipartUpload={"Parts": tags})
-    assert "-3" in done["ETag"]
+    s3.client.complete_multipart_upload(Bucket=name, Key="big", UploadId=up, MultipartUpload={"Parts": tags})
+    assert "-3" in s3.client.head_object(Bucket=name, Key="big")["ETag"]
     got, found = fetched(berth, f"s3://{name}/big", s3.env)
     assert got.code == 0 and found == {"big": b"".join(parts)}
     crc = zlib.crc32(b"".join(parts))
@@ -352,7 +353,7 @@ def test_a_multipart_object_arrives_whole(berth, s3, servers):
 PARTITIONS = {
     "object": {"Type": "object"},
     "regex": {"Type": "regex", "Pattern": "user-([0-9])"},
-    "substring": {"Type": "substring", "StartIndex": 0, "EndIndex": 6},
+    "substring": {"Type": "substring", "StartIndex": 8, "EndIndex": 10},
     "date": {"Type": "date", "DateFormat": "%Y-%m-%d"},
 }
 
@@ -420,7 +421,7 @@ def test_tls_with_a_private_authority(berth, s3, servers, bucket, how):
 def test_tls_by_an_unknown_authority_is_refused_with_the_way_out(berth, s3, servers, bucket):
     got, found = fetched(berth, f"s3://{bucket}/top", {**s3.env, "AWS_ENDPOINT_URL_S3": servers["s3"]["tls"]})
     assert got.code == 1 and found == {}
-    assert "certificate" in got.errors and "ca_file" in got.errors, got
+    assert "certificate" in got.errors and "AWS_CA_BUNDLE" in got.errors, got
 
 
 def test_anonymous_on_a_private_bucket_says_what_is_missing(berth, s3, servers, bucket):
