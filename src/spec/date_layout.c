@@ -128,6 +128,8 @@ static bool day_exists(const struct seen *s)
 {
     static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     bool leap = (s->year % 4 == 0 && s->year % 100 != 0) || s->year % 400 == 0;
+    if (s->month < 1 || s->month > ARRAY_LEN(days))
+        return false;
     return s->day <= days[s->month - 1] + (unsigned)(s->month == 2 && leap);
 }
 

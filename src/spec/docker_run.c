@@ -176,16 +176,19 @@ int spec_from_docker_run(const struct spec_docker_run *r, struct job **out, stru
     struct arena *a = arena_new(0, err);
     if (!a)
         return -1;
-    struct build b = {.run = r, .a = a, .job = arena_alloc(a, sizeof *b.job), .op = arena_alloc(a, sizeof *b.op)};
-    b.reader = &reader;
-    int rc = b.job && b.op ? reader_init(&reader, a, "docker run", NULL, err) : arena_check(a, err);
-    if (rc == 0)
+    struct job *job = arena_alloc(a, sizeof *job);
+    struct op *op = arena_alloc(a, sizeof *op);
+    int rc = -1;
+    if (!job || !op) {
+        err_nomem(err);
+    } else if (reader_init(&reader, a, "docker run", NULL, err) == 0) {
+        const struct build b = {.run = r, .a = a, .job = job, .op = op, .reader = &reader};
         rc = build_job(&b, err);
-    reader_release(&reader);
-    if (rc < 0) {
-        arena_free(a);
-        return -1;
     }
-    *out = b.job;
-    return 0;
+    reader_release(&reader);
+    if (rc < 0)
+        arena_free(a);
+    else
+        *out = job;
+    return rc;
 }

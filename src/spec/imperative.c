@@ -216,7 +216,7 @@ static int input_file(struct arena *a, struct span place, struct fields *f, stru
 static int input_by_scheme(struct arena *a, struct fields *f, struct input *in, struct err *err)
 {
     static const char after[] = "://";
-    const char *colon = memmem(f->uri.p, f->uri.n, after, strlen(after));
+    const char *colon = f->uri.p ? memmem(f->uri.p, f->uri.n, after, strlen(after)) : NULL;
     if (!colon)
         return err_set(err, ERR_USAGE, "'%.*s' has no scheme; expected s3://, hf://, ollama://, http(s):// or file://",
                        SPAN_FMT(span_head(f->uri, SHOWN_MAX)));

@@ -157,7 +157,9 @@ void env_set(struct reader *r, const struct node *n, struct job_kvs *env, const 
              bool secret)
 {
     struct err err = ERR_INIT;
-    if (!name || value_env_name(span_of(name), &err) < 0) {
+    if (!name || !value)
+        return; /* the arena has refused */
+    if (value_env_name(span_of(name), &err) < 0) {
         problem_err(r, n, &err);
         return;
     }

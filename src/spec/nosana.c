@@ -29,7 +29,9 @@ static void read_results(struct reader *r, const struct node *op_node, struct op
         if (!op->results || !out.regex)
             continue;
         /* Such jobs run elsewhere too: that one result comes out empty. */
-        if (value_regex(out.regex, &err) < 0)
+        if (value_regex(out.regex, &err) < 0 && err.kind == ERR_NOMEM)
+            problem_err(r, &entry, &err);
+        else if (err_is_set(&err))
             warning(r, &entry, "%s; this result stays empty", err.text);
         op->results[i++] = out;
     }
@@ -152,7 +154,7 @@ static void read_meta(struct reader *r, const struct node *root, struct job *job
             buf_add(&text, json_string_value(value), json_string_length(value));
         else if (json_write(value, false, &text, &err) < 0)
             problem_err(r, &n, &err);
-        kvs_add(r->a, &job->meta, arena_dup(r->a, name), arena_dup(r->a, buf_str(&text)), false);
+        kvs_add(r->a, &job->meta, arena_dup(r->a, name), reader_keep(r, &text), false);
     }
 }
 

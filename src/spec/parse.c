@@ -45,6 +45,8 @@ static int not_a_job(const struct document *d, struct err *err)
             buf_addf(&found, "%s'%.*s'", n ? ", " : "", SHOWN(span_of(key)));
         n++;
     }
+    if (buf_check(&found, "the list of keys", err) < 0)
+        return -1;
     bool old = has_key_any_case(d->root, "APIVersion") && has_key_any_case(d->root, "Spec");
     err_set(err, ERR_INVALID, "%s: not a job: expected 'ops' (Nosana) or 'Tasks' (Bacalhau) at the root, found %s%s",
             d->reader.file, n ? buf_str(&found) : "no keys", n > KEYS_SHOWN ? ", …" : "");
@@ -57,7 +59,7 @@ static int required_resources_instead(const struct document *d, struct err *err)
     return err_hint(err, "a market takes it: berth market required-resources");
 }
 
-static int read_job(struct document *d, struct job *job, struct err *err)
+static int read_by_root(struct document *d, struct job *job, struct err *err)
 {
     const struct node root = document_root(d);
     struct reader *r = &d->reader;
@@ -79,30 +81,29 @@ static int read_job(struct document *d, struct job *job, struct err *err)
     case SPEC_UNKNOWN:
         return not_a_job(d, err);
     }
+    document_warn_unused(d);
+    job_check(r, &root, job);
+    return 0;
+}
+
+static int read_job(struct document *d, struct job **out, struct err *err)
+{
+    struct job *job = arena_alloc(d->arena, sizeof *job);
+    if (!job)
+        return arena_check(d->arena, err);
+    job->file = arena_dup(d->arena, d->reader.file);
+    if (read_by_root(d, job, err) < 0 || document_finish(d, &job->arena, err) < 0)
+        return -1;
+    *out = job;
     return 0;
 }
 
 int spec_parse(struct span text, const struct spec_opts *opts, struct job **out, struct err *err)
 {
     struct document d;
-    struct arena *arena = NULL;
     int rc = document_open(&d, text, opts, err);
-    struct job *job = rc == 0 ? arena_alloc(d.arena, sizeof *job) : NULL;
-    if (rc == 0 && !job)
-        rc = arena_check(d.arena, err);
     if (rc == 0)
-        rc = read_job(&d, job, err);
-    if (rc == 0) {
-        const struct node root = document_root(&d);
-        job->file = arena_dup(d.arena, d.reader.file);
-        document_warn_unused(&d);
-        job_check(&d.reader, &root, job);
-        rc = document_finish(&d, &arena, err);
-    }
-    if (rc == 0) {
-        job->arena = arena;
-        *out = job;
-    }
+        rc = read_job(&d, out, err);
     document_release(&d);
     return rc;
 }
@@ -113,40 +114,37 @@ void job_free(struct job *job)
         arena_free(job->arena); /* the job itself lives there */
 }
 
-static void read_required(struct reader *r, const struct node *root, struct required_resources *out)
+static int read_required(struct document *d, struct required_resources **out, struct err *err)
 {
     static const char *const known[] = {"required_images", "required_remote_resources", NULL};
+    const struct node root = document_root(d);
+    struct reader *r = &d->reader;
     struct inputs inputs = {0};
-    check_keys(r, root, known);
-    struct node resources = read_list(r, root, "required_remote_resources");
-    out->images = read_images(r, root, "required_images");
+    if (spec_root_of(d->root) != SPEC_REQUIRED_RESOURCES && json_object_size(d->root) > 0)
+        return err_set(err, ERR_INVALID, "%s: expected '%s' or '%s' at the root", r->file, known[0], known[1]);
+    struct required_resources *required = arena_alloc(d->arena, sizeof *required);
+    if (!required)
+        return arena_check(d->arena, err);
+    check_keys(r, &root, known);
+    required->images = read_images(r, &root, known[0]);
+    struct node resources = read_list(r, &root, known[1]);
     resources_read(r, &resources, true, &inputs);
-    out->inputs = inputs.v;
-    out->input_count = inputs.n;
+    required->inputs = inputs.v;
+    required->input_count = inputs.n;
+    document_warn_unused(d);
+    if (document_finish(d, &required->arena, err) < 0)
+        return -1;
+    *out = required;
+    return 0;
 }
 
 int spec_parse_required(struct span text, const struct spec_opts *opts, struct required_resources **out,
                         struct err *err)
 {
     struct document d;
-    struct arena *arena = NULL;
     int rc = document_open(&d, text, opts, err);
-    struct required_resources *required = rc == 0 ? arena_alloc(d.arena, sizeof *required) : NULL;
-    if (rc == 0 && !required)
-        rc = arena_check(d.arena, err);
-    if (rc == 0 && spec_root_of(d.root) != SPEC_REQUIRED_RESOURCES && json_object_size(d.root) > 0)
-        rc = err_set(err, ERR_INVALID, "%s: expected 'required_images' or 'required_remote_resources' at the root",
-                     d.reader.file);
-    if (rc == 0) {
-        const struct node root = document_root(&d);
-        read_required(&d.reader, &root, required);
-        document_warn_unused(&d);
-        rc = document_finish(&d, &arena, err);
-    }
-    if (rc == 0) {
-        required->arena = arena;
-        *out = required;
-    }
+    if (rc == 0)
+        rc = read_required(&d, out, err);
     document_release(&d);
     return rc;
 }

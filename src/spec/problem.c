@@ -50,6 +50,12 @@ void *list_grow(struct arena *a, void *list, size_t n, size_t each)
     return grown;
 }
 
+const char *reader_keep(struct reader *r, const struct buf *text)
+{
+    r->out_of_memory |= text->state == BUF_NOMEM;
+    return arena_dup(r->a, buf_str(text));
+}
+
 struct span span_shown(struct span s)
 {
     size_t n = 0, step;
@@ -61,12 +67,12 @@ struct span span_shown(struct span s)
 static void add_path(struct buf *out, const struct node *n)
 {
     const struct node *way[DEPTH_MAX];
-    size_t depth = 0;
+    size_t depth = 0, start = out->n;
     for (; n && n->up && depth < DEPTH_MAX; n = n->up)
         way[depth++] = n;
     while (depth-- > 0) {
         if (way[depth]->key)
-            buf_addf(out, "%s%.*s", out->n ? "." : "", SHOWN(span_of(way[depth]->key)));
+            buf_addf(out, "%s%.*s", out->n > start ? "." : "", SHOWN(span_of(way[depth]->key)));
         else
             buf_addf(out, "[%zu]", way[depth]->index);
     }
@@ -89,7 +95,7 @@ const char *node_at(struct reader *r, const struct node *n)
     unsigned line = line_of(r, n);
     if (line)
         buf_addf(&at, "%sline %u", at.n ? ", " : "", line);
-    return arena_dup(r->a, buf_str(&at));
+    return reader_keep(r, &at);
 }
 
 /* "file:12: " */
@@ -105,18 +111,19 @@ static void add_line(const struct reader *r, struct buf *out, const struct node 
 /* "file:12: ops[0].args.image: " */
 static void add_place(const struct reader *r, struct buf *out, const struct node *n)
 {
-    AUTO_BUF path;
-    buf_init(&path, AT_MAX);
-    add_path(&path, n);
     add_line(r, out, n);
-    if (path.n)
-        buf_addf(out, "%s: ", buf_str(&path));
+    size_t start = out->n;
+    add_path(out, n);
+    if (out->n > start)
+        buf_adds(out, ": ");
 }
 
 /* One more line, unless it would not fit whole. */
-static void add_problem(struct reader *r, enum err_kind kind, struct span line)
+static void add_problem(struct reader *r, enum err_kind kind, const struct buf *problem_text)
 {
     struct buf *text = &r->problems.text;
+    struct span line = buf_span(problem_text);
+    r->out_of_memory |= problem_text->state == BUF_NOMEM;
     if (r->problems.found++ == 0)
         r->problems.kind = kind;
     bool fits = text->n + line.n + 1 < text->max;
@@ -136,7 +143,7 @@ static void vproblem(struct reader *r, const struct node *n, enum err_kind kind,
         add_place(r, &line, n);
         buf_vaddf(&line, fmt, ap);
     }
-    add_problem(r, kind, buf_span(&line));
+    add_problem(r, kind, &line);
 }
 
 void problem(struct reader *r, const struct node *n, enum err_kind kind, const char *fmt, ...)
@@ -156,7 +163,7 @@ void problem_here(struct reader *r, const struct node *n, const char *fmt, ...)
     add_line(r, &line, n);
     buf_vaddf(&line, fmt, ap);
     va_end(ap);
-    add_problem(r, ERR_INVALID, buf_span(&line));
+    add_problem(r, ERR_INVALID, &line);
 }
 
 void problem_line(struct reader *r, unsigned line, enum err_kind kind, const char *fmt, ...)
@@ -168,7 +175,7 @@ void problem_line(struct reader *r, unsigned line, enum err_kind kind, const cha
     va_start(ap, fmt);
     buf_vaddf(&text, fmt, ap);
     va_end(ap);
-    add_problem(r, kind, buf_span(&text));
+    add_problem(r, kind, &text);
 }
 
 void problem_err(struct reader *r, const struct node *n, const struct err *cause)
@@ -193,7 +200,7 @@ void warning(struct reader *r, const struct node *n, const char *fmt, ...)
     buf_vaddf(&text, fmt, ap);
     va_end(ap);
     const char **grown = list_grow(r->a, r->warnings.v, r->warnings.n, sizeof *grown);
-    const char *kept = arena_dup(r->a, buf_str(&text));
+    const char *kept = reader_keep(r, &text);
     if (!grown || !kept)
         return;
     r->warnings.v = grown;
@@ -228,14 +235,14 @@ void not_run(struct reader *r, const struct node *n, const char *fmt, ...)
     buf_vaddf(&text, fmt, ap);
     va_end(ap);
     if (r->unsupported.n < SPEC_NOTES_MAX)
-        add_not_run(r, node_at(r, n), arena_dup(r->a, buf_str(&text)));
+        add_not_run(r, node_at(r, n), reader_keep(r, &text));
 }
 
 void problem_unknown(struct reader *r, const struct node *n, const char *what, const char *found,
                      const char *const *known)
 {
     size_t count = 0;
-    while (known[count] && count < KNOWN_MAX)
+    while (count < KNOWN_MAX && known[count])
         count++;
     const char *near = near_best(span_of(found), known, count);
     if (near) {
@@ -246,16 +253,31 @@ void problem_unknown(struct reader *r, const struct node *n, const char *what, c
     buf_init(&all, NOTE_MAX);
     for (size_t i = 0; i < count; i++)
         buf_addf(&all, "%s%s", i ? ", " : "", known[i]);
+    r->out_of_memory |= all.state == BUF_NOMEM;
     problem(r, n, ERR_INVALID, "unknown %s '%.*s'; expected %s%s", what, SHOWN(span_of(found)),
             count > 1 ? "one of " : "", buf_str(&all));
 }
 
+static void warnings_to_problems(struct reader *r)
+{
+    for (size_t i = 0; i < r->warnings.n; i++) {
+        AUTO_BUF line;
+        buf_init(&line, ERR_TEXT_MAX);
+        buf_adds(&line, r->warnings.v[i]);
+        add_problem(r, ERR_INVALID, &line);
+    }
+}
+
 int reader_finish(struct reader *r, bool strict, struct err *err)
 {
-    for (size_t i = 0; strict && i < r->warnings.n; i++)
-        add_problem(r, ERR_INVALID, span_of(r->warnings.v[i]));
+    if (strict)
+        warnings_to_problems(r);
+    if (r->out_of_memory || r->problems.text.state == BUF_NOMEM)
+        return err_nomem(err);
+    if (arena_check(r->a, err) < 0)
+        return -1;
     if (r->problems.found == 0)
-        return arena_check(r->a, err);
+        return 0;
     unsigned more = r->problems.found - r->problems.shown;
     if (more)
         return err_set(err, r->problems.kind, "%s\n… and %u more", buf_str(&r->problems.text), more);

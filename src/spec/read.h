@@ -24,6 +24,7 @@ struct reader {
     struct arena *a; /* borrowed */
     const char *file;
     const struct yaml_lines *lines; /* NULL: JSON, whose errors go by path alone */
+    bool out_of_memory;             /* for a text on its way to the arena, which keeps its own account */
     bool any_case;                  /* keys match whatever their case */
     bool operators;                 /* %%operators%% may stand in values, as in Nosana's */
     bool lenient;                   /* Bacalhau: null is absent, unknown keys are warnings */
@@ -59,6 +60,9 @@ void reader_release(struct reader *r);
 
 /* -1 with all problems, one a line, where there are any; with `strict` warnings count as such. */
 int reader_finish(struct reader *r, bool strict, struct err *err) ATTR_CHECK;
+
+/* The buffer's text in the arena; what did not fit its maximum is left out, what did not fit memory is noted. */
+const char *reader_keep(struct reader *r, const struct buf *text);
 
 /* "ops[0].args.resources[1].url, line 12". */
 const char *node_at(struct reader *r, const struct node *n);

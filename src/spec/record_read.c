@@ -45,6 +45,10 @@ static void read_env(struct reader *r, const struct node *op_node, struct op *op
     struct node map = read_object(r, op_node, "env");
     const char *name;
     json_t *value;
+    if (json_object_size(map.v) > JOB_ENV_MAX) {
+        problem(r, &map, ERR_LIMIT, "more than %d environment variables", JOB_ENV_MAX);
+        return;
+    }
     json_object_foreach(map.v, name, value)
     {
         struct node n = {.v = value, .up = &map, .key = name};

@@ -145,7 +145,6 @@ int template_expand(struct reader *r, struct span text, struct buf *out, struct 
         struct span plain = {rest.p, open ? (size_t)(open - rest.p) : rest.n};
         buf_add_span(out, plain);
         line += count_lines(plain);
-        s.p += plain.n;
         if (!open)
             break;
         struct scan expression = {open + 2, s.end};

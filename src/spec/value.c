@@ -56,17 +56,16 @@ int value_target(struct arena *a, struct span s, const char **out, struct err *e
 
 int value_url(struct span s, struct err *err)
 {
-    struct span rest = s, scheme, authority = s;
     static const char after[] = "://";
-    const char *colon = s.n ? memmem(s.p, s.n, after, 3) : NULL;
+    const char *colon = s.n ? memmem(s.p, s.n, after, strlen(after)) : NULL;
     if (!colon || s.n > URL_MAX || has_control_or_space(s))
         return err_set(err, ERR_INVALID, "not a URL; expected http:// or https://, a host and a path");
-    scheme = (struct span){s.p, (size_t)(colon - s.p)};
-    rest = (struct span){colon + 3, s.n - scheme.n - 3};
+    struct span scheme = {s.p, (size_t)(colon - s.p)};
+    struct span rest = {colon + strlen(after), s.n - scheme.n - strlen(after)};
     if (!span_eq_nocase(scheme, SPAN_LIT("http")) && !span_eq_nocase(scheme, SPAN_LIT("https")))
         return err_set(err, ERR_INVALID, "URL scheme '%.*s'; expected http or https", SHOWN(scheme));
-    authority = (struct span){rest.p, 0};
-    while (authority.n < rest.n && !memchr("/?#", rest.p[authority.n], 3))
+    struct span authority = {rest.p, 0};
+    while (authority.n < rest.n && !strchr("/?#", rest.p[authority.n]))
         authority.n++;
     if (authority.n == 0)
         return err_set(err, ERR_INVALID, "a URL without a host");

@@ -20,7 +20,8 @@ static struct job *parse_record(struct span text, const char *const *vars, struc
 {
     const struct spec_opts opts = {.file = "berth.json", .vars = vars};
     struct job *job = NULL;
-    assert_int_equal(spec_parse(text, &opts, &job, err), job ? 0 : -1);
+    int rc = spec_parse(text, &opts, &job, err);
+    assert_int_equal(rc, job ? 0 : -1);
     return job;
 }
 

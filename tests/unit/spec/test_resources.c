@@ -162,7 +162,8 @@ static struct required_resources *parse_required(const char *text, struct err *e
         buf_addc(&json, *c == '\'' ? '"' : *c);
     struct required_resources *out = NULL;
     const struct spec_opts opts = {.file = "market"};
-    assert_int_equal(spec_parse_required(buf_span(&json), &opts, &out, err), out ? 0 : -1);
+    int rc = spec_parse_required(buf_span(&json), &opts, &out, err);
+    assert_int_equal(rc, out ? 0 : -1);
     return out;
 }
 
