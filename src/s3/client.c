@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/enc.h"
 
+#include <ctype.h>
 #include <stdio.h>
 
 #define ARENA_MAX     ((size_t)1 << 20)
@@ -76,14 +77,21 @@ int s3_move(struct s3 *s3, const char *region, struct err *err)
 void s3_name(struct s3 *s3, const char *key, char out[S3_NAME_MAX])
 {
     const struct s3_place *p = s3_place_now(s3);
-    if (p->style == S3_STYLE_PATH || p->style == S3_STYLE_VIRTUAL) {
-        snprintf(out, S3_NAME_MAX, "s3://%s/%s", p->bucket, key);
-        return;
-    }
     AUTO_BUF authority;
     buf_init(&authority, S3_NAME_MAX);
     url_authority(&p->endpoint, &authority);
-    snprintf(out, S3_NAME_MAX, "%s://%s/%s", p->endpoint.scheme, buf_str(&authority), key);
+    if (p->style == S3_STYLE_PATH || p->style == S3_STYLE_VIRTUAL)
+        snprintf(out, S3_NAME_MAX, "s3://%s/%s", p->bucket, key);
+    else
+        snprintf(out, S3_NAME_MAX, "%s://%s/%s", p->endpoint.scheme, buf_str(&authority), key);
+    s3_one_line(out);
+}
+
+void s3_one_line(char *text)
+{
+    for (; *text; text++)
+        if (iscntrl((unsigned char)*text))
+            *text = '?';
 }
 
 /* ---- opening ---- */
@@ -232,7 +240,7 @@ void s3_free(struct s3 *s3)
     free(s3->now.front);
     s3_memory_free(s3->own_memory);
     if (s3->sse_key)
-        mem_wipe((char *)(uintptr_t)s3->sse_key, strlen(s3->sse_key));
+        mem_wipe(s3->sse_key, strlen(s3->sse_key));
     arena_free(s3->arena);
     free(s3);
 }

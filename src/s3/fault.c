@@ -2,6 +2,7 @@
 
 #include "s3/xml.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,10 +17,12 @@ bool fault_region_valid(const char *region)
 
 /* ---- reading ---- */
 
+/* A server's words become part of error lines: no control characters. */
 static void copy_text(char *out, size_t room, struct span s)
 {
     size_t n = s.n < room ? s.n : room - 1;
-    memcpy(out, s.p, n);
+    for (size_t i = 0; i < n; i++)
+        out[i] = iscntrl((unsigned char)s.p[i]) ? '?' : s.p[i];
     out[n] = '\0';
 }
 
@@ -246,6 +249,8 @@ int fault_report(const struct fault *f, const struct fault_context *c, struct er
     err_set(err, t->kind, "%.*s: %s (%s)", SUBJECT_LENGTH_MAX, c->name, t->text, answer);
     if (f->region[0] && strcmp(f->region, c->region) != 0)
         return err_hint(err, "the bucket is in region %s, the request was for %s", f->region, c->region);
+    if (t->kind == ERR_NOTFOUND && c->versioned)
+        return err_hint(err, "check the key, and that the object has this VersionID");
     if (t->kind == ERR_DENIED && !t->hint)
         return err_hint(err, "the credentials used: %s", c->credentials);
     return t->hint ? err_hint(err, "%s; credentials used: %s", t->hint, c->credentials) : -1;

@@ -96,9 +96,8 @@ static bool match_label(const struct host_form *f, struct span form, struct span
 /* Cut the last label off. */
 static struct span last_label(struct span *s)
 {
-    size_t at = s->n;
-    while (at > 0 && s->p[at - 1] != '.')
-        at--;
+    const char *dot = s->n ? memrchr(s->p, '.', s->n) : NULL;
+    size_t at = dot ? (size_t)(dot - s->p) + 1 : 0;
     struct span label = {s->p + at, s->n - at};
     s->n = at > 0 ? at - 1 : 0;
     return label;
@@ -124,18 +123,15 @@ static bool before_domain(struct span host, const char *domain, struct span *out
     struct span d = span_of(domain);
     if (!span_ends(host, d))
         return false;
-    *out = (struct span){host.p, host.n - d.n};
-    if (out->n == 0)
-        return true;
-    if (out->p[out->n - 1] != '.')
-        return false;
-    out->n--;
-    return true;
+    size_t n = host.n - d.n;
+    bool dot = span_ends((struct span){host.p, n}, SPAN_LIT("."));
+    *out = (struct span){host.p, dot ? n - 1 : n};
+    return dot || n == 0;
 }
 
 int s3_host_read(const char *host, struct s3_host *out, struct err *err)
 {
-    struct span whole = span_of(host);
+    struct span whole = {host, strlen(host)};
     *out = (struct s3_host){.service = S3_SERVICE_OTHER, .endpoint = whole, .bucket = {host, 0}};
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         const struct host_form *f = &forms[i];

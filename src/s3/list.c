@@ -149,8 +149,8 @@ static int refuse(struct listing *l, const struct fault *f, struct err *err)
 static int list_pages(struct listing *l, struct err *err)
 {
     for (unsigned pages = 0; pages < LIST_PAGES_MAX; pages++) {
-        struct fault f;
-        int status;
+        struct fault f = {0};
+        int status = 0;
         if (cancel_check(l->s3->cancel, err) < 0 || fetch_page(l, LIST_PAGE_KEYS, &f, &status, err) < 0)
             return -1;
         if (!s3_ok(status))

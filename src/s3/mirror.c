@@ -49,7 +49,10 @@ int mirrors_read(struct arena *a, const char *const *entries, struct mirrors *ou
 /* "https://h/a" starts "https://h/a" and "https://h/a/b", not "https://h/ab". */
 static bool starts_at_segment(struct span text, struct span start)
 {
-    return span_starts(text, start) && (text.n == start.n || text.p[start.n] == '/');
+    if (!span_starts(text, start))
+        return false;
+    struct span rest = {text.p + start.n, text.n - start.n};
+    return rest.n == 0 || span_starts(rest, SPAN_LIT("/"));
 }
 
 static const struct mirror *longest(const struct mirrors *m, struct span front)

@@ -130,10 +130,10 @@ static uint8_t *put_etag(uint8_t *to, const char *etag)
     if (form == ETAG_PARTS)
         to = put_varint(to, parts);
     if (form == ETAG_TEXT) {
-        size_t n = strlen(etag);
-        to = put_varint(to, n);
-        memcpy(to, etag, n);
-        to += n;
+        struct span text = span_of(etag);
+        to = put_varint(to, text.n);
+        for (size_t i = 0; i < text.n; i++)
+            *to++ = (uint8_t)text.p[i];
     }
     return to;
 }

@@ -17,6 +17,8 @@ bool place_bucket_is_label(const char *bucket)
 static int check_bucket(const char *bucket, struct err *err)
 {
     struct span b = span_of(bucket);
+    if (!bucket) /* from a full arena */
+        return err_nomem(err);
     if (span_starts(b, SPAN_LIT("arn:"))) {
         err_set(err, ERR_UNSUPPORTED, "bucket '%.256s': S3 access points are not supported", bucket);
         return err_hint(err, "name the bucket itself");
@@ -141,7 +143,7 @@ static int find_known_host(const struct address *ad, struct s3_places *out, stru
     if (ad->host.bucket.n > 0)
         return bucket_in_host(ad, arena_dup_span(ad->arena, ad->host.bucket), ad->host.endpoint, out, err);
     struct span bucket, key;
-    const char *name;
+    const char *name = NULL;
     span_cut(ad->path, '/', &bucket, &key);
     if (bucket.n == 0) {
         err_set(err, ERR_INVALID, "'https://%s/' names no bucket", ad->url.host);
@@ -167,7 +169,7 @@ static int add_plain(const struct address *ad, struct s3_places *out, struct err
 static int find_by_guessing(const struct address *ad, struct s3_places *out, struct err *err)
 {
     struct span bucket, key;
-    const char *name;
+    const char *name = NULL;
     span_cut(ad->path, '/', &bucket, &key);
     if (ad->addressing != S3_ADDRESS_PATH && add_place(ad, out, place_at(ad, S3_STYLE_HOST), ad->path, err) < 0)
         return -1;

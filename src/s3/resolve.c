@@ -123,7 +123,7 @@ static void add_size(struct s3_resolution *r, uint64_t size)
 static int take_listed(void *ctx, const struct s3_object *o, struct err *err)
 {
     struct resolving *v = ctx;
-    bool passes, wanted;
+    bool passes = true, wanted = true;
     size_t n = strlen(o->key);
     v->seen++;
     if (passes_filter(v, o->key, &passes, err) < 0)
@@ -191,17 +191,17 @@ static int put_in_order(struct resolving *v, struct err *err)
     if (check_tree(v, err) < 0)
         return -1;
     for (size_t i = 0; i < r->folder_count; i++) {
-        char *folder = (char *)(uintptr_t)r->folders[i]; /* ours, from the arena */
-        folder[strlen(folder) - 1] = '\0';
+        struct span marker = span_of(r->folders[i]);
+        r->folders[i] = arena_dup_span(r->arena, (struct span){marker.p, marker.n - 1});
     }
-    return 0;
+    return arena_check(r->arena, err);
 }
 
 /* ---- one object, or some by name ---- */
 
 static int take_looked(struct resolving *v, struct s3_object *o, struct err *err)
 {
-    bool wanted;
+    bool wanted = true;
     if (o->archived)
         return s3_refuse_archived(v->s3, o->key, err);
     if (wanted_here(v, o->key, &wanted, err) < 0)
@@ -237,6 +237,8 @@ static int resolve_object(struct resolving *v, struct err *err)
     if (s3_head(v->s3, v->plan.key, v->version_id, v->r->arena, &o, err) < 0) {
         if (err->kind == ERR_NOTFOUND && !v->version_id && v->plan.mode == KEYS_OBJECT)
             s3_hint_near(v->s3, v->plan.key, err);
+        else if (err->kind == ERR_NOTFOUND && v->version_id)
+            err_hint(err, "asked for version '%.128s': check VersionID", v->version_id);
         return -1;
     }
     if (use_stated_checksum(v, &o, err) < 0 || take_looked(v, &o, err) < 0)
@@ -253,7 +255,7 @@ static const char **file_keys(struct resolving *v, size_t *count, struct err *er
     size_t n = 0;
     for (size_t i = 0; keys && i < files->n; i++)
         keys[i] = arena_printf(v->r->arena, "%s%s", v->plan.prefix, files->v[i]);
-    if (arena_check(v->r->arena, err) < 0)
+    if (arena_check(v->r->arena, err) < 0 || !keys)
         return NULL;
     qsort(keys, files->n, sizeof *keys, by_text);
     for (size_t i = 0; i < files->n; i++)
@@ -417,6 +419,8 @@ int s3_resolve(struct s3 *s3, const struct source_s3 *src, const struct s3_resol
     partition_free(v.partition);
     if (rc < 0) {
         s3_resolution_free(v.r);
+        s3_one_line(err->text);
+        s3_one_line(err->hint);
         return -1;
     }
     *out = v.r;

@@ -28,7 +28,7 @@ struct s3 {
     bool plain_http_refused;
     bool plain_http; /* and not the operator's own mirror or this machine: worth a warning */
     bool requester_pays;
-    const char *sse_key, *sse_key_md5; /* base64; NULL: none */
+    char *sse_key, *sse_key_md5; /* base64; NULL: none */
 
     struct sigv4_cache signing; /* guards itself */
 
@@ -104,6 +104,9 @@ int64_t s3_clock_now(struct s3 *s3); /* wall clock, corrected */
 
 /* "s3://bucket/key", or the URL where the host is the bucket. */
 void s3_name(struct s3 *s3, const char *key, char out[S3_NAME_MAX]);
+
+/* Keys may hold line breaks, errors may not. */
+void s3_one_line(char *text);
 
 /* ---- list.c ---- */
 

@@ -95,15 +95,15 @@ static void put_value(struct buf *out, struct span value)
             buf_addc(out, v.p[i]);
 }
 
-static bool same_name_as_before(const struct signing *s, size_t i)
+static bool same_name_as_before(const struct sigv4_header *headers, size_t i)
 {
-    return i > 0 && span_eq_nocase(s->headers[i].name, s->headers[i - 1].name);
+    return i > 0 && span_eq_nocase(headers[i].name, headers[i - 1].name);
 }
 
 static void put_headers(struct buf *out, const struct signing *s)
 {
     for (size_t i = 0; i < s->header_count; i++) {
-        if (same_name_as_before(s, i)) {
+        if (same_name_as_before(s->headers, i)) {
             buf_addc(out, ',');
         } else {
             if (i > 0)
@@ -119,7 +119,7 @@ static void put_headers(struct buf *out, const struct signing *s)
 static void put_signed_names(struct buf *out, const struct signing *s)
 {
     for (size_t i = 0; i < s->header_count; i++) {
-        if (same_name_as_before(s, i))
+        if (same_name_as_before(s->headers, i))
             continue;
         if (i > 0)
             buf_addc(out, ';');

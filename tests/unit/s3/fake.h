@@ -12,8 +12,8 @@ struct fake_answer {
     const char *body;    /* NULL */
 };
 
-/* Play `script` (ends with a NULL expect) from now on. */
-void fake_play(const struct fake_answer *script);
+/* Play `answers` (ends with a NULL expect) from now on. */
+void fake_play(const struct fake_answer *answers);
 bool fake_played_out(void);
 const char *fake_headers(void); /* that the last request was sent with, one a line */
 

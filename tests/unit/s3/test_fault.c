@@ -73,26 +73,26 @@ static void test_cures(void **state)
     const int64_t hour = 3600000;
     static const struct {
         int status;
-        const char *code, *extra;
         bool anonymous;
+        const char *code, *extra;
         int64_t off;
         enum fault_cure cure;
     } rows[] = {
-        {400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>", false, 0, FAULT_REGION},
-        {400, "AuthorizationHeaderMalformed", "<Region>us-east-1</Region>", false, 0, FAULT_FINAL},
-        {301, "PermanentRedirect", "<Region>eu-west-1</Region>", true, 0, FAULT_REGION},
-        {404, "NoSuchKey", "<Region>eu-west-1</Region>", false, 0, FAULT_FINAL},
-        {403, "RequestTimeTooSkewed", "", false, 1, FAULT_CLOCK},
-        {403, "RequestTimeTooSkewed", "", true, 1, FAULT_FINAL},
-        {403, "", "", false, 1, FAULT_CLOCK}, /* a HEAD by a wrong clock */
-        {403, "", "", false, 0, FAULT_FINAL},
-        {404, "", "", false, 1, FAULT_FINAL},
-        {400, "ExpiredToken", "", false, 0, FAULT_EXPIRED},
-        {400, "ExpiredToken", "", true, 0, FAULT_FINAL},
-        {403, "TokenRefreshRequired", "", false, 0, FAULT_EXPIRED},
-        {400, "RequestTimeout", "", false, 0, FAULT_RETRY},
-        {503, "SlowDown", "", true, 0, FAULT_RETRY},
-        {403, "AccessDenied", "", false, 0, FAULT_FINAL},
+        {400, false, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>", 0, FAULT_REGION},
+        {400, false, "AuthorizationHeaderMalformed", "<Region>us-east-1</Region>", 0, FAULT_FINAL},
+        {301, true, "PermanentRedirect", "<Region>eu-west-1</Region>", 0, FAULT_REGION},
+        {404, false, "NoSuchKey", "<Region>eu-west-1</Region>", 0, FAULT_FINAL},
+        {403, false, "RequestTimeTooSkewed", "", 1, FAULT_CLOCK},
+        {403, true, "RequestTimeTooSkewed", "", 1, FAULT_FINAL},
+        {403, false, "", "", 1, FAULT_CLOCK}, /* a HEAD by a wrong clock */
+        {403, false, "", "", 0, FAULT_FINAL},
+        {404, false, "", "", 1, FAULT_FINAL},
+        {400, false, "ExpiredToken", "", 0, FAULT_EXPIRED},
+        {400, true, "ExpiredToken", "", 0, FAULT_FINAL},
+        {403, false, "TokenRefreshRequired", "", 0, FAULT_EXPIRED},
+        {400, false, "RequestTimeout", "", 0, FAULT_RETRY},
+        {503, true, "SlowDown", "", 0, FAULT_RETRY},
+        {403, false, "AccessDenied", "", 0, FAULT_FINAL},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct fault f = fault_of(rows[i].status, rows[i].code, rows[i].extra);
@@ -109,34 +109,33 @@ static void test_what_is_told(void **state)
     (void)state;
     static const struct {
         int status;
-        const char *code;
         enum err_kind kind;
-        const char *text, *hint;
+        const char *code, *text, *hint;
     } rows[] = {
-        {404, "NoSuchKey", ERR_NOTFOUND, "s3://b/k: no such object (HTTP 404 NoSuchKey)", ""},
-        {404, "", ERR_NOTFOUND, "s3://b/k: not found (HTTP 404)", ""},
-        {404, "NoSuchBucket", ERR_NOTFOUND, "no such bucket", "endpoint"},
-        {404, "NoSuchVersion", ERR_NOTFOUND, "no such version", "VersionID"},
-        {405, "MethodNotAllowed", ERR_NOTFOUND, "delete marker", "VersionID"},
-        {412, "PreconditionFailed", ERR_CHANGED, "changed while downloading", ""},
-        {412, "", ERR_CHANGED, "changed while downloading", ""},
-        {416, "InvalidRange", ERR_CHANGED, "changed", ""},
-        {403, "AccessDenied", ERR_DENIED, "s3:GetObject is not allowed with credentials: environment", "s3:ListBucket"},
-        {403, "", ERR_DENIED, "s3:GetObject", "allow s3:GetObject"},
-        {403, "SomethingNew", ERR_DENIED, "HTTP 403 SomethingNew", ""},
-        {401, "", ERR_DENIED, "access denied (HTTP 401)", ""},
-        {403, "InvalidAccessKeyId", ERR_DENIED, "does not know the access key id", "environment"},
-        {403, "SignatureDoesNotMatch", ERR_DENIED, "secret access key", "SECRET_ACCESS_KEY"},
-        {400, "ExpiredToken", ERR_DENIED, "expired", "new ones"},
-        {403, "RequestTimeTooSkewed", ERR_DENIED, "clock", "set the clock"},
-        {403, "InvalidObjectState", ERR_UNSUPPORTED, "Glacier", "restore"},
-        {301, "PermanentRedirect", ERR_INVALID, "another endpoint", "region"},
-        {503, "SlowDown", ERR_TRANSIENT, "slow down", ""},
-        {503, "", ERR_TRANSIENT, "overloaded", ""},
-        {500, "InternalError", ERR_TRANSIENT, "internal error", ""},
-        {502, "", ERR_TRANSIENT, "HTTP 502 from s3.example", ""},
-        {501, "NotImplemented", ERR_UNSUPPORTED, "does not implement", ""},
-        {418, "", ERR_PROTOCOL, "HTTP 418 from s3.example", ""},
+        {404, ERR_NOTFOUND, "NoSuchKey", "s3://b/k: no such object (HTTP 404 NoSuchKey)", ""},
+        {404, ERR_NOTFOUND, "", "s3://b/k: not found (HTTP 404)", ""},
+        {404, ERR_NOTFOUND, "NoSuchBucket", "no such bucket", "endpoint"},
+        {404, ERR_NOTFOUND, "NoSuchVersion", "no such version", "VersionID"},
+        {405, ERR_NOTFOUND, "MethodNotAllowed", "delete marker", "VersionID"},
+        {412, ERR_CHANGED, "PreconditionFailed", "changed while downloading", ""},
+        {412, ERR_CHANGED, "", "changed while downloading", ""},
+        {416, ERR_CHANGED, "InvalidRange", "changed", ""},
+        {403, ERR_DENIED, "AccessDenied", "s3:GetObject is not allowed with credentials: environment", "s3:ListBucket"},
+        {403, ERR_DENIED, "", "s3:GetObject", "allow s3:GetObject"},
+        {403, ERR_DENIED, "SomethingNew", "HTTP 403 SomethingNew", ""},
+        {401, ERR_DENIED, "", "access denied (HTTP 401)", ""},
+        {403, ERR_DENIED, "InvalidAccessKeyId", "does not know the access key id", "environment"},
+        {403, ERR_DENIED, "SignatureDoesNotMatch", "secret access key", "SECRET_ACCESS_KEY"},
+        {400, ERR_DENIED, "ExpiredToken", "expired", "new ones"},
+        {403, ERR_DENIED, "RequestTimeTooSkewed", "clock", "set the clock"},
+        {403, ERR_UNSUPPORTED, "InvalidObjectState", "Glacier", "restore"},
+        {301, ERR_INVALID, "PermanentRedirect", "another endpoint", "region"},
+        {503, ERR_TRANSIENT, "SlowDown", "slow down", ""},
+        {503, ERR_TRANSIENT, "", "overloaded", ""},
+        {500, ERR_TRANSIENT, "InternalError", "internal error", ""},
+        {502, ERR_TRANSIENT, "", "HTTP 502 from s3.example", ""},
+        {501, ERR_UNSUPPORTED, "NotImplemented", "does not implement", ""},
+        {418, ERR_PROTOCOL, "", "HTTP 418 from s3.example", ""},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct fault f = fault_of(rows[i].status, rows[i].code, "");

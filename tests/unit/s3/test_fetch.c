@@ -330,30 +330,29 @@ static void test_what_the_answer_states_is_verified_by_strength(void **state)
 {
     (void)state;
     static const struct {
-        int status;
+        int status, kind; /* -1: none */
         const char *headers;
-        int kind; /* -1: none */
     } rows[] = {
-        {200, S3_ID "etag: " ETAG "\nx-amz-checksum-crc32: AAAAAA==\nx-amz-checksum-sha256: " SHA_BASE64 "\n",
-         DIGEST_SHA256},
-        {200, S3_ID "x-amz-checksum-crc64nvme: AAAAAAAAAAA=\nx-amz-checksum-type: FULL_OBJECT\netag: \"a-3\"\n",
-         DIGEST_CRC64NVME},
-        {206, S3_ID "x-amz-checksum-crc64nvme: AAAAAAAAAAA=\nx-amz-checksum-type: FULL_OBJECT\netag: \"a-3\"\n",
-         DIGEST_CRC64NVME},
-        {206, S3_ID "x-amz-checksum-crc32c: AAAAAA==\netag: \"a-3\"\n", -1},
-        {200, S3_ID "x-amz-checksum-crc32c: AAAAAA==-3\netag: \"a-3\"\n", -1},
-        {200, S3_ID "x-amz-checksum-crc32c: AAAAAA==\nx-amz-checksum-type: COMPOSITE\netag: \"a-3\"\n", -1},
-        {206, S3_ID "etag: " ETAG "\n", DIGEST_MD5},
-        {200, "etag: " ETAG "\n", -1}, /* any web server */
-        {200, S3_ID "etag: " ETAG "\nx-amz-server-side-encryption: aws:kms\n", -1},
-        {200, S3_ID "etag: " ETAG "\nx-amz-server-side-encryption: aws:kms:dsse\n", -1},
-        {200, S3_ID "etag: " ETAG "\nx-amz-server-side-encryption: AES256\n", DIGEST_MD5},
-        {200, S3_ID "etag: " ETAG "\nx-amz-server-side-encryption-customer-algorithm: AES256\n", -1},
-        {200, S3_ID "etag: W/" ETAG "\n", -1},
-        {200, S3_ID "etag: \"89e581d3665298ece3c8b8808fb9440b-2\"\n", -1},
-        {200, S3_ID "etag: \"zzz581d3665298ece3c8b8808fb9440b\"\n", -1},
-        {200, "x-goog-hash: crc32c=AAAAAA==,md5=1B2M2Y8AsgTpgAmY7PhCfg==\n", DIGEST_CRC32C},
-        {200, S3_ID "x-amz-checksum-sha256: not base64\netag: " ETAG "\n", DIGEST_MD5},
+        {200, DIGEST_SHA256,
+         S3_ID "etag: " ETAG "\nx-amz-checksum-crc32: AAAAAA==\nx-amz-checksum-sha256: " SHA_BASE64 "\n"},
+        {200, DIGEST_CRC64NVME,
+         S3_ID "x-amz-checksum-crc64nvme: AAAAAAAAAAA=\nx-amz-checksum-type: FULL_OBJECT\netag: \"a-3\"\n"},
+        {206, DIGEST_CRC64NVME,
+         S3_ID "x-amz-checksum-crc64nvme: AAAAAAAAAAA=\nx-amz-checksum-type: FULL_OBJECT\netag: \"a-3\"\n"},
+        {206, -1, S3_ID "x-amz-checksum-crc32c: AAAAAA==\netag: \"a-3\"\n"},
+        {200, -1, S3_ID "x-amz-checksum-crc32c: AAAAAA==-3\netag: \"a-3\"\n"},
+        {200, -1, S3_ID "x-amz-checksum-crc32c: AAAAAA==\nx-amz-checksum-type: COMPOSITE\netag: \"a-3\"\n"},
+        {206, DIGEST_MD5, S3_ID "etag: " ETAG "\n"},
+        {200, -1, "etag: " ETAG "\n"}, /* any web server */
+        {200, -1, S3_ID "etag: " ETAG "\nx-amz-server-side-encryption: aws:kms\n"},
+        {200, -1, S3_ID "etag: " ETAG "\nx-amz-server-side-encryption: aws:kms:dsse\n"},
+        {200, DIGEST_MD5, S3_ID "etag: " ETAG "\nx-amz-server-side-encryption: AES256\n"},
+        {200, -1, S3_ID "etag: " ETAG "\nx-amz-server-side-encryption-customer-algorithm: AES256\n"},
+        {200, -1, S3_ID "etag: W/" ETAG "\n"},
+        {200, -1, S3_ID "etag: \"89e581d3665298ece3c8b8808fb9440b-2\"\n"},
+        {200, -1, S3_ID "etag: \"zzz581d3665298ece3c8b8808fb9440b\"\n"},
+        {200, DIGEST_CRC32C, "x-goog-hash: crc32c=AAAAAA==,md5=1B2M2Y8AsgTpgAmY7PhCfg==\n"},
+        {200, DIGEST_MD5, S3_ID "x-amz-checksum-sha256: not base64\netag: " ETAG "\n"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct bench b;

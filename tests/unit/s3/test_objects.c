@@ -136,32 +136,31 @@ static void test_the_key_table(void **state)
     (void)state;
     static const char *files[] = {"x/y.bin", NULL};
     static const struct {
-        const char *key;
-        bool exact, files;
-        const char *version;
+        const char *key, *version;
         enum keys_mode mode;
+        bool exact, files;
         const char *prefix; /* NULL: not listed */
         size_t base;
     } rows[] = {
-        {"a/b/f.txt", true, false, NULL, KEYS_OBJECT, NULL, 4},
-        {"f.txt", true, false, NULL, KEYS_OBJECT, NULL, 0},
-        {"a/b/", true, false, NULL, KEYS_PREFIX, "a/b/", 4},
-        {"a/b/", false, false, NULL, KEYS_PREFIX, "a/b/", 4},
-        {"a/b/00*", true, false, NULL, KEYS_PREFIX, "a/b/00", 4},
-        {"root/set*", false, false, NULL, KEYS_PREFIX, "root/set", 5},
-        {"a*b/c*", true, false, NULL, KEYS_PREFIX, "a*b/c", 4},
-        {"a*b/c", true, false, NULL, KEYS_OBJECT, NULL, 4},
-        {"*", true, false, NULL, KEYS_PREFIX, "", 0},
-        {"a/*", true, false, NULL, KEYS_PREFIX, "a/", 2},
-        {"", true, false, NULL, KEYS_PREFIX, "", 0},
-        {"", false, false, NULL, KEYS_PREFIX, "", 0},
-        {"test", false, false, NULL, KEYS_FOLDER_OR_OBJECT, "test/", 5},
-        {"a/test", false, false, NULL, KEYS_FOLDER_OR_OBJECT, "a/test/", 7},
-        {"a/test", false, false, "v1", KEYS_OBJECT, NULL, 2},
-        {"a/star*", true, false, "v1", KEYS_OBJECT, NULL, 2},
-        {"controlnets", false, true, NULL, KEYS_FILES, "controlnets/", 12},
-        {"controlnets/", false, true, NULL, KEYS_FILES, "controlnets/", 12},
-        {"", false, true, NULL, KEYS_FILES, "", 0},
+        {"a/b/f.txt", NULL, KEYS_OBJECT, true, false, NULL, 4},
+        {"f.txt", NULL, KEYS_OBJECT, true, false, NULL, 0},
+        {"a/b/", NULL, KEYS_PREFIX, true, false, "a/b/", 4},
+        {"a/b/", NULL, KEYS_PREFIX, false, false, "a/b/", 4},
+        {"a/b/00*", NULL, KEYS_PREFIX, true, false, "a/b/00", 4},
+        {"root/set*", NULL, KEYS_PREFIX, false, false, "root/set", 5},
+        {"a*b/c*", NULL, KEYS_PREFIX, true, false, "a*b/c", 4},
+        {"a*b/c", NULL, KEYS_OBJECT, true, false, NULL, 4},
+        {"*", NULL, KEYS_PREFIX, true, false, "", 0},
+        {"a/*", NULL, KEYS_PREFIX, true, false, "a/", 2},
+        {"", NULL, KEYS_PREFIX, true, false, "", 0},
+        {"", NULL, KEYS_PREFIX, false, false, "", 0},
+        {"test", NULL, KEYS_FOLDER_OR_OBJECT, false, false, "test/", 5},
+        {"a/test", NULL, KEYS_FOLDER_OR_OBJECT, false, false, "a/test/", 7},
+        {"a/test", "v1", KEYS_OBJECT, false, false, NULL, 2},
+        {"a/star*", "v1", KEYS_OBJECT, true, false, NULL, 2},
+        {"controlnets", NULL, KEYS_FILES, false, true, "controlnets/", 12},
+        {"controlnets/", NULL, KEYS_FILES, false, true, "controlnets/", 12},
+        {"", NULL, KEYS_FILES, false, true, "", 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err err = ERR_INIT;

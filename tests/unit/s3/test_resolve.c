@@ -259,6 +259,7 @@ static void test_keys_that_may_not_become_paths_are_refused(void **state)
     } rows[] = {
         {PAGE(OBJECT("a/../x", "1")), "s3://bkt/a/../x"},
         {PAGE(OBJECT("a//b", "1")), "a//b"},
+        {PAGE(OBJECT("a/x&#10;y/../z", "1")), "a/x?y/../z"},
         {PAGE(OBJECT("a/b/./c", "1")), "a/b/./c"},
         {PAGE(OBJECT("a/x", "1") OBJECT("a/x/y", "1")), "'x' is an object"},
         {PAGE(OBJECT("a/x", "1") OBJECT("a/x/", "0")), "'x' is an object"},
