@@ -233,7 +233,9 @@ static void read_task(struct reader *r, const struct node *task, struct job *job
     check_keys(r, task, known);
     const char *name = read_given(r, task, "Name");
     op->id = name ? name : op->id;
-    struct node env_node = node_get(r, task, "Env");
+    struct node env_node = node_get(r, task, "Env"), meta = node_get(r, task, "Meta");
+    if (json_object_size(meta.v))
+        warning(r, &meta, "has no effect: only the job's own Meta is kept");
     struct job_kvs env = read_kvs(r, task, "Env");
     env_merge(r, &env_node, &op->env, &env, false);
     read_engine(r, task, op);

@@ -35,7 +35,7 @@ static void read_by_date(struct reader *r, const struct node *n, struct partitio
         problem_err(r, &format, &err);
 }
 
-void bacalhau_partition_read(struct reader *r, const struct node *params, struct partition *p)
+static void read_partition(struct reader *r, const struct node *params, struct partition *p)
 {
     static const char *const known[] = {"Type", "Pattern", "StartIndex", "EndIndex", "DateFormat", NULL};
     static const char *const types[] = {"none", "object", "regex", "substring", "date", NULL};
@@ -92,7 +92,7 @@ static void read_s3(struct reader *r, const struct node *params, struct input *i
     if (sum && value_checksum_sha256(r->a, span_of(sum), &s3->checksum_sha256, &err) < 0)
         problem_err(r, &sum_node, &err);
     drop_single_object_fields(r, params, s3);
-    bacalhau_partition_read(r, params, &s3->partition);
+    read_partition(r, params, &s3->partition);
 }
 
 static void read_presigned(struct reader *r, const struct node *params, struct input *in)

@@ -24,7 +24,6 @@ void resources_read(struct reader *r, const struct node *list, bool market, stru
 /* One of Bacalhau's `InputSources[]`, and its `Publisher`. */
 void bacalhau_input_read(struct reader *r, const struct node *n, struct input *in);
 void bacalhau_publisher_read(struct reader *r, const struct node *task, struct publisher *p);
-void bacalhau_partition_read(struct reader *r, const struct node *params, struct partition *p);
 
 /* Room for one input more, zeroed; NULL where there are too many or no memory. */
 struct input *inputs_add(struct reader *r, const struct node *n, struct inputs *list);

@@ -73,10 +73,11 @@ const char *reader_var(struct reader *r, struct span name);
 /* About a line of the text, before there are nodes. */
 void problem_line(struct reader *r, unsigned line, enum err_kind kind, const char *fmt, ...) ATTR_PRINTF(4, 5);
 
+/* With the node's line but without its path, for a text that names it; ERR_INVALID. */
+void problem_here(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);
+
 /* Notes about a node. */
 void problem(struct reader *r, const struct node *n, enum err_kind kind, const char *fmt, ...) ATTR_PRINTF(4, 5);
-void problem_here(struct reader *r, const struct node *n, const char *fmt, ...)
-    ATTR_PRINTF(3, 4); /* ERR_INVALID, with the node's line but without its path: the text names it */
 void problem_err(struct reader *r, const struct node *n, const struct err *cause);
 void warning(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);
 void not_run(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);

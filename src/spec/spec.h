@@ -13,7 +13,7 @@
 
 struct spec_opts {
     const char *file;        /* name for messages */
-    const char *const *vars; /* "name=value" of -V, NULL-terminated; NULL: none */
+    const char *const *vars; /* "name=value" of -V, NULL-terminated; NULL: none. For templates and a record's secrets */
     bool strict;             /* warnings become errors */
 };
 
@@ -21,8 +21,11 @@ struct spec_opts {
 enum spec_root { SPEC_UNKNOWN, SPEC_NOSANA, SPEC_BACALHAU, SPEC_RECORD, SPEC_REQUIRED_RESOURCES };
 enum spec_root spec_root_of(const json_t *document);
 
-/* Owned job. Errors: INVALID ("FILE: ops[0].args.imge: unknown key; did you mean 'image'?"), UNSUPPORTED ("not
- * supported: …"). All problems found (at most 20) are in the text, one a line; the first decides the kind. */
+/* Owned job. Errors: INVALID ("FILE: ops[0].args.imge: unknown key; did you mean 'image'?", in YAML "FILE:12: …"),
+ * UNSUPPORTED ("not supported: …"), LIMIT (above SPEC_FILE_MAX, which the caller may read by one byte), USAGE (a -V
+ * without '='). All problems found (at most 20) are in the text, one a line; the first decides the kind. A record's
+ * `inputs[]`, those of all ops in order, pin the versions: `objects[]` of {path, key, version, size, sha256} where
+ * `version` is "version ID" or an ETag, and `resolved`, a commit or manifest digest. */
 int spec_parse(struct span text, const struct spec_opts *opts, struct job **out, struct err *err);
 void job_free(struct job *job);
 
@@ -30,7 +33,9 @@ int spec_parse_required(struct span text, const struct spec_opts *opts, struct r
                         struct err *err);
 void required_resources_free(struct required_resources *r);
 
-/* The imperative form. SRC and PUB as 10-jobs has them: "src=s3://bucket/key,dst=/path,opt=region=R" or "URI[:DST]". */
+/* The imperative form: "src=s3://bucket/key,dst=/path,opt=region=R" or "URI[:DST]", with s3://, hf://, ollama://,
+ * http(s):// and file://. A comma that no field name follows belongs to the key. Errors: USAGE for the form, INVALID
+ * for a value, UNSUPPORTED for a scheme. Strings go to the arena; `at` is "". */
 int spec_parse_input(struct arena *a, struct span src, struct input *out, struct err *err);
 int spec_parse_publisher(struct arena *a, struct span pub, struct publisher *out, struct err *err);
 int spec_parse_output(struct arena *a, struct span name_path, struct output *out, struct err *err); /* NAME:PATH */
@@ -47,6 +52,7 @@ struct spec_docker_run {
     uint32_t count;
     int32_t priority;
 };
+/* Owned job, the same as a specification of these words would make; strings are copied. */
 int spec_from_docker_run(const struct spec_docker_run *r, struct job **out, struct err *err);
 
 /* The `job` member of a run record: the whole model; spec_parse() of {"berth": 1, "job": …} gives an equal one. A
@@ -57,7 +63,7 @@ json_t *spec_to_json(const struct job *job, struct err *err);
  * words for a part of it (several ops, a Nosana `url`). */
 json_t *spec_to_bacalhau(const struct job *job, struct err *err);
 
-/* NULL or the first thing `berth run` can't do yet; ERR_UNSUPPORTED with its name and place. */
+/* -1 with ERR_UNSUPPORTED, the name and place of the first thing that `berth run` does not do. */
 int spec_check_runnable(const struct job *job, struct err *err);
 
 /* How `Partition` divides the keys of a source over `count` executions: FNV-1a 32 of the partition key modulo count;

@@ -112,6 +112,7 @@ static void unknown_fields_below_the_root_are_warnings(void **state)
     (void)state;
     must_warn(BACALHAU("", "    Netwrk: {}\n"),
               "Tasks[0].Netwrk: unknown field, it has no effect; did you mean 'Network'?");
+    must_warn(BACALHAU("", "    Meta: {a: b}\n"), "Tasks[0].Meta: has no effect");
     must_warn(BACALHAU("", "        Imgae: x\n"), "Params.Imgae: unknown field");
     must_warn(BACALHAU_S3("            Kye: x\n"), "Params.Kye: unknown field, it has no effect; did you mean 'Key'?");
     struct err err = ERR_INIT;
