@@ -83,16 +83,21 @@ static int read_setting(struct walk *w, struct span line, struct err *err)
     return 0;
 }
 
-/* Lines that go on with the value: it grows over them, unless it is empty. Their number. */
+/* Lines that go on with the value: it grows over them, unless it is empty. Blank ones in between do not end it. Their
+ * number. */
 static unsigned take_continuation(struct walk *w)
 {
     unsigned lines = 0;
-    for (; indent_of(w->rest) > w->indent; lines++) {
-        struct span line;
-        span_cut(w->rest, '\n', &line, &w->rest);
-        line = span_trim(line);
-        if (line.n && !is_comment(line.p[0]) && w->item.value.n)
-            w->item.value.n = (size_t)(line.p + line.n - w->item.value.p);
+    while (w->rest.n) {
+        struct span line, rest;
+        span_cut(w->rest, '\n', &line, &rest);
+        struct span text = span_trim(line);
+        if (text.n && indent_of(line) <= w->indent)
+            break;
+        if (text.n && !is_comment(text.p[0]) && w->item.value.n)
+            w->item.value.n = (size_t)(text.p + text.n - w->item.value.p);
+        w->rest = rest;
+        lines++;
     }
     return lines;
 }

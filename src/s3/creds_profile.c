@@ -278,7 +278,7 @@ static int collect_name(void *ctx, const struct ini_item *item, struct err *err)
 static int no_such_profile(const struct profiles *p, const char *name, struct err *err)
 {
     struct err unused = ERR_INIT;
-    err_set(err, ERR_NOTFOUND, "there is no profile '%.128s' in %s and %s", name, p->credentials_path, p->config_path);
+    err_set(err, ERR_NOTFOUND, "there is no profile '%.128s' in %s or %s", name, p->credentials_path, p->config_path);
     struct names *names = calloc(1, sizeof *names);
     if (!names)
         return -1;
