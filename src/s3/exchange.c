@@ -23,6 +23,11 @@ enum fault_cure s3_find_cure(struct s3 *s3, const struct fault *f)
     return fault_cure(f, creds_anonymous(s3->creds), region, s3_clock_now(s3));
 }
 
+bool s3_keeps_redirects(struct s3 *s3)
+{
+    return s3_place_now(s3)->service == S3_SERVICE_AWS;
+}
+
 /* A region is only learned for another host where that host is Amazon's; others are signed anew, where they are. */
 static bool cure_region(struct s3 *s3, const char *region)
 {
@@ -151,8 +156,7 @@ static int ask_once(struct asking *a, struct http_response *resp, struct err *er
         .on_body = a->taker ? on_body : NULL,
         .ctx = a,
         .body_max = FAULT_BODY_MAX,
-        /* Amazon redirects to other regions; berth goes there by itself, signed, and nowhere else. */
-        .keep_redirects = s3_place_now(a->s3)->service == S3_SERVICE_AWS,
+        .keep_redirects = s3_keeps_redirects(a->s3),
         .sign = sign,
         .sign_ctx = a,
         .cancel = a->s3->cancel,

@@ -150,6 +150,7 @@ static int fetch_request(void *ctx, uint64_t offset, uint64_t length, struct xfe
     if (s3_write_url(f->s3, &f->ask, &out->url, err) < 0 || sign_again(f, buf_str(&out->url), err) < 0)
         return -1;
     buf_add_span(&out->headers, buf_span(&f->headers));
+    out->keep_redirects = s3_keeps_redirects(f->s3);
     /* A weak ETag never matches (RFC 9110, 13.1.1): then each answer's own is compared. */
     if (f->etag && !is_weak(f->etag))
         buf_addf(&out->headers, "If-Match: %s\r\n", f->etag);

@@ -59,8 +59,9 @@ struct xfer_group {
 
 /* The request for one range, filled in by the source. Buffers are initialised by xfer and reused. */
 struct xfer_request {
-    struct buf url;     /* absolute */
-    struct buf headers; /* "Name: value\r\n" lines; Host, Range, Connection and User-Agent are xfer's own */
+    struct buf url;      /* absolute */
+    struct buf headers;  /* "Name: value\r\n" lines; Host, Range, Connection and User-Agent are xfer's own */
+    bool keep_redirects; /* a 3xx is judged by the source instead of followed */
 };
 
 /* Head of an answer, as the source sees it. Valid during the call. */

@@ -225,7 +225,7 @@ static void settle_error_answer(struct exchange *ex)
 {
     int status = ex->resp.status;
     bool redirect = (status >= 301 && status <= 303) || status == 307 || status == 308;
-    if (redirect && http_response_get(&ex->resp, "location")) {
+    if (redirect && !ex->req.keep_redirects && http_response_get(&ex->resp, "location")) {
         exchange_redirect(ex);
         return;
     }

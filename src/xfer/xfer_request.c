@@ -85,6 +85,7 @@ static int ask_source(struct exchange *ex, struct err *err)
     struct url from_source;
     buf_reset(&ex->req.url);
     buf_reset(&ex->req.headers);
+    ex->req.keep_redirects = false;
     pthread_mutex_lock(&f->mu);
     ex->auth_epoch = f->auth_epoch;
     int rc = f->get.source->request(f->get.source_ctx, offset, length, &ex->req, err);
