@@ -308,12 +308,16 @@ static size_t extra_headers(const struct s3 *s3, const struct s3_ask *ask, bool 
         out[n++] =
             (struct sigv4_header){SPAN_LIT("x-amz-server-side-encryption-customer-key-md5"), span_of(s3->sse_key_md5)};
     }
+    if (ask->part_digests)
+        out[n++] = (struct sigv4_header){SPAN_LIT("x-amz-object-attributes"), SPAN_LIT("ObjectParts")};
+    if (ask->part_marker)
+        out[n++] = (struct sigv4_header){SPAN_LIT("x-amz-part-number-marker"), span_of(ask->part_marker)};
     if (ask->checksum_mode)
         out[n++] = (struct sigv4_header){SPAN_LIT("x-amz-checksum-mode"), SPAN_LIT("ENABLED")};
     return n;
 }
 
-#define EXTRA_HEADERS_MAX 5
+#define EXTRA_HEADERS_MAX 7
 
 int s3_write_headers(struct s3 *s3, const struct s3_ask *ask, const char *url, const struct s3_keys *keys,
                      struct buf *headers, struct err *err)

@@ -155,7 +155,7 @@ static int ask_once(struct asking *a, struct http_response *resp, struct err *er
         .url = buf_str(&url),
         .on_body = a->taker ? on_body : NULL,
         .ctx = a,
-        .body_max = FAULT_BODY_MAX,
+        .body_max = a->ask->part_digests ? S3_PARTS_BODY_MAX : FAULT_BODY_MAX,
         .keep_redirects = s3_keeps_redirects(a->s3),
         .sign = sign,
         .sign_ctx = a,

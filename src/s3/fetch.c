@@ -1,6 +1,8 @@
 /* One object for the transfer engine: its requests, and what their answers mean. */
 #include "s3/s3_priv.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 
 /* A signature says nothing about Range and holds for 15 minutes, so all ranges of some minutes share one. */
@@ -14,6 +16,7 @@ struct s3_fetch {
     char *last_modified; /* of the first answer, where there is no ETag to compare */
     struct buf query;
     struct s3_object learned; /* its strings are those above */
+    struct s3_parts parts;    /* what learned.want.parts points to */
     unsigned cured;           /* BIT(enum fault_cure) */
 
     /* The signed headers, kept. The calls of a source never overlap, refresh() excepted, which leaves these alone. */
@@ -74,20 +77,42 @@ int s3_fetch_new(struct s3_fetch **out, struct s3 *s3, const struct s3_object *o
     return 0;
 }
 
+static void take_looked(struct s3_fetch *f, const struct http_response *resp)
+{
+    enum digest_kind kind;
+    struct err why = ERR_INIT;
+    struct xfer_want *want = &f->learned.want;
+    s3_learn_digest(resp, resp->status == 200, s3_md5_etags(f->s3, resp), want);
+    if (want->has_full || !s3_composite_kind(resp, &kind))
+        return;
+    if (!s3_read_parts(f->s3, f->key, f->version_id, kind, f->learned.size, &f->parts, &why)) {
+        log_debug("s3", "no digests of the parts (key=%s reason=\"%s\")", f->key, why.text);
+        return;
+    }
+    want->parts = f->parts.v;
+    want->part_count = f->parts.n;
+    want->parts_bytes = f->parts.part_bytes;
+}
+
 int s3_fetch_look(struct s3_fetch *f, struct err *err)
 {
     const struct s3_object *o = &f->learned;
-    if (o->looked || o->size == XFER_SIZE_UNKNOWN || o->size < S3_LOOK_BYTES || o->want.has_full)
+    if (o->size == XFER_SIZE_UNKNOWN || o->size < S3_LOOK_BYTES || o->want.has_full || o->want.parts)
         return 0;
     struct arena *a = arena_new(0, err);
+    struct http_response resp;
     struct s3_object seen;
     if (!a)
         return -1;
-    int rc = s3_head(f->s3, f->key, f->version_id, a, &seen, err);
-    if (rc == 0 && seen.archived)
-        rc = s3_refuse_archived(f->s3, f->key, err);
-    if (rc == 0)
-        f->learned.want = seen.want;
+    int rc = s3_head_ask(f->s3, f->key, f->version_id, &resp, err);
+    if (rc == 0) {
+        rc = s3_head_read(f->s3, f->key, f->version_id, &resp, a, &seen, err);
+        if (rc == 0 && seen.archived)
+            rc = s3_refuse_archived(f->s3, f->key, err);
+        if (rc == 0)
+            take_looked(f, &resp);
+        http_response_release(&resp);
+    }
     arena_free(a);
     return rc;
 }
@@ -111,6 +136,7 @@ void s3_fetch_free(struct s3_fetch *f)
     free(f->version_id);
     free(f->etag);
     free(f->last_modified);
+    s3_parts_release(&f->parts);
     free(f);
 }
 
@@ -207,8 +233,12 @@ static void learn(struct s3_fetch *f, const struct http_response *resp, struct x
     /* Checksums of an answer in part may be of that part. */
     const char *type = http_response_get(resp, "x-amz-checksum-type");
     bool whole = resp->status == 200 || (type && span_eq_nocase(span_of(type), SPAN_LIT("FULL_OBJECT")));
-    if (!want->has_full && f->learned.want.has_full)
+    bool looked = f->learned.want.has_full || f->learned.want.parts;
+    if (!want->has_full && !want->parts && looked) {
+        unsigned compute = want->compute;
         *want = f->learned.want;
+        want->compute |= compute;
+    }
     if (!want->has_full && !want->parts)
         s3_learn_digest(resp, whole, s3_md5_etags(f->s3, resp), want);
     if (want->has_full)

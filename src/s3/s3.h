@@ -118,8 +118,10 @@ void s3_resolution_get(struct s3_resolution *r, size_t i, struct s3_object *out)
 struct s3_fetch;
 int s3_fetch_new(struct s3_fetch **out, struct s3 *s3, const struct s3_object *object, struct err *err);
 
-/* Ranges of an object state no checksum of the whole; a HEAD does. Worth its while for large objects that were only
- * listed: blocks, and does nothing where a digest is known or the object is below S3_LOOK_BYTES. */
+/* Ranges of an object state no checksum of the whole; a HEAD does, and for composite checksums GetObjectAttributes
+ * states those of the parts. Worth its while before a large object is moved: blocks; does nothing where a digest is
+ * known or the object is below S3_LOOK_BYTES. What it finds is in s3_fetch_learned()->want, and given to xfer by
+ * judge(). */
 #define S3_LOOK_BYTES ((uint64_t)64 << 20)
 int s3_fetch_look(struct s3_fetch *f, struct err *err);
 

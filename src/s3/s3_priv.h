@@ -53,10 +53,12 @@ struct s3 {
 struct s3_ask {
     enum s3_action action;
     const char *method;
-    const char *key;    /* NULL: the bucket */
-    struct span query;  /* encoded; may be empty */
-    const char *range;  /* of a probing GET; NULL */
-    bool checksum_mode; /* have stored checksums stated */
+    const char *key;         /* NULL: the bucket */
+    struct span query;       /* encoded; may be empty */
+    const char *range;       /* of a probing GET; NULL */
+    bool checksum_mode;      /* have stored checksums stated */
+    bool part_digests;       /* GetObjectAttributes: those of the parts */
+    const char *part_marker; /* parts after this one; NULL */
 };
 
 /* The URL by what is known now. */
@@ -135,6 +137,23 @@ bool s3_md5_etags(struct s3 *s3, const struct http_response *resp);
 
 /* The error for an object in Glacier that is not restored. Returns -1. */
 int s3_refuse_archived(struct s3 *s3, const char *key, struct err *err);
+
+/* ---- parts.c ---- */
+
+#define S3_PARTS_BODY_MAX ((size_t)4 << 20)
+struct s3_parts {
+    struct digest_value *v; /* owned */
+    size_t n;
+    uint64_t part_bytes, total_bytes;
+};
+
+/* Whether the answer states only a checksum of checksums, and of which kind. */
+bool s3_composite_kind(const struct http_response *resp, enum digest_kind *kind);
+/* The digests of the parts of an object of `size` bytes. False where the server does not tell them or they are not of
+ * one size; `why` says more, which is no failure. Release in either case. */
+bool s3_read_parts(struct s3 *s3, const char *key, const char *version_id, enum digest_kind kind, uint64_t size,
+                   struct s3_parts *out, struct err *why);
+void s3_parts_release(struct s3_parts *p);
 
 /* ---- keyring.c ---- */
 

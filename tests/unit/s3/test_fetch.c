@@ -381,6 +381,97 @@ static void test_a_stated_digest_is_not_replaced(void **state)
     tear_down(&b);
 }
 
+/* ---- looking first ---- */
+
+#define MIB        1048576
+#define ATTRIBUTES "GET https://gate.example/bkt/big?attributes"
+#define PART(number, size, crc)                                                                                        \
+    "<Part><PartNumber>" number "</PartNumber><Size>" size "</Size><ChecksumCRC32C>" crc "</ChecksumCRC32C></Part>"
+#define PARTS(content)                                                                                                 \
+    "<GetObjectAttributesResponse><ObjectParts>" content "</ObjectParts></GetObjectAttributesResponse>"
+#define COMPOSITE "content-length: 83886080\netag: \"e-3\"\nx-amz-checksum-crc32c: AAAAAA==-3\n"
+
+static void look(struct bench *b, const struct fake_answer *script)
+{
+    const struct source_s3 src = {.bucket = "bkt", .key = "big", .endpoint = "https://gate.example"};
+    const struct s3_object big = {.key = "big", .size = (uint64_t)80 * MIB, .etag = "\"e-3\""};
+    fake_play(script);
+    set_up(b, &src, "AKID", &big);
+    if (s3_fetch_look(b->fetch, &b->err) < 0)
+        fail_msg("%s", b->err.text);
+    assert_true(fake_played_out());
+}
+
+static void test_composite_checksums_give_those_of_the_parts(void **state)
+{
+    (void)state;
+    const struct fake_answer script[] = {
+        {"HEAD https://gate.example/bkt/big", 200, COMPOSITE, NULL},
+        {ATTRIBUTES, 200, NULL,
+         PARTS("<IsTruncated>true</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>" PART(
+             "1", "33554432", "AAAAAQ==") PART("2", "33554432", "AAAAAg=="))},
+        {ATTRIBUTES, 200, NULL, PARTS("<IsTruncated>false</IsTruncated>" PART("3", "16777216", "AAAAAw=="))},
+        {NULL, 0, NULL, NULL}};
+    struct bench b;
+    look(&b, script);
+    assert_non_null(strstr(fake_headers(), "x-amz-object-attributes: ObjectParts\n"));
+    assert_non_null(strstr(fake_headers(), "x-amz-part-number-marker: 2\n"));
+    const struct xfer_want *want = &s3_fetch_learned(b.fetch)->want;
+    assert_false(want->has_full);
+    assert_int_equal(want->part_count, 3);
+    assert_int_equal(want->parts_bytes, 32 * MIB);
+    assert_int_equal(want->parts[2].kind, DIGEST_CRC32C);
+    assert_int_equal(want->parts[2].bytes[3], 3);
+    assert_int_equal(judge(&b, 206, "etag: \"e-3\"\n", NULL), XFER_ACCEPT);
+    assert_int_equal(b.want.part_count, 3);
+    tear_down(&b);
+}
+
+static void test_parts_that_do_not_fit_are_no_expectation(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        const char *body;
+    } rows[] = {
+        {403, "<Error><Code>AccessDenied</Code></Error>"},
+        {501, NULL},
+        {200, "no xml"},
+        {200, PARTS("")},
+        {200, PARTS(PART("1", "33554432", "AAAAAQ=="))}, /* not all of it */
+        {200, PARTS(PART("1", "1048576", "AAAAAQ==") PART("2", "82837504", "AAAAAQ=="))},
+        {200, PARTS(PART("1", "33554432", "AAAAAQ==") PART("3", "50331648", "AAAAAQ=="))},
+        {200, PARTS(PART("1", "83886080", "AAAA"))},
+        {200, PARTS("<Part><PartNumber>1</PartNumber><Size>83886080</Size></Part>")},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct fake_answer script[] = {{"HEAD https://gate.example/bkt/big", 200, COMPOSITE, NULL},
+                                             {ATTRIBUTES, rows[i].status, NULL, rows[i].body},
+                                             {NULL, 0, NULL, NULL}};
+        struct bench b;
+        look(&b, script);
+        const struct xfer_want *want = &s3_fetch_learned(b.fetch)->want;
+        assert_false(want->has_full);
+        assert_null(want->parts);
+        tear_down(&b);
+    }
+}
+
+static void test_a_checksum_of_the_whole_is_found_by_looking(void **state)
+{
+    (void)state;
+    const struct fake_answer script[] = {{"HEAD https://gate.example/bkt/big", 200,
+                                          "content-length: 83886080\netag: \"e-3\"\n"
+                                          "x-amz-checksum-crc64nvme: AAAAAAAAAAA=\nx-amz-checksum-type: FULL_OBJECT\n",
+                                          NULL},
+                                         {NULL, 0, NULL, NULL}};
+    struct bench b;
+    look(&b, script);
+    assert_true(s3_fetch_learned(b.fetch)->want.has_full);
+    assert_int_equal(s3_fetch_learned(b.fetch)->want.full.kind, DIGEST_CRC64NVME);
+    tear_down(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -402,6 +493,9 @@ int main(void)
         cmocka_unit_test(test_refusals_say_who_and_what),
         cmocka_unit_test(test_what_the_answer_states_is_verified_by_strength),
         cmocka_unit_test(test_a_stated_digest_is_not_replaced),
+        cmocka_unit_test(test_composite_checksums_give_those_of_the_parts),
+        cmocka_unit_test(test_parts_that_do_not_fit_are_no_expectation),
+        cmocka_unit_test(test_a_checksum_of_the_whole_is_found_by_looking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
