@@ -17,6 +17,7 @@ struct reading {
     uint64_t number, size;
     bool has_digest, truncated;
     uint64_t next_marker;
+    char marker[24];     /* the same as text */
     uint64_t last_bytes; /* of the last part so far */
 };
 
@@ -101,7 +102,6 @@ static int read_page(struct reading *r, const struct http_response *resp, struct
 
 static int fetch_pages(struct s3 *s3, struct s3_ask *ask, struct reading *r, struct err *err)
 {
-    char marker[24];
     for (unsigned pages = 0; pages < PAGES_MAX; pages++) {
         struct http_response resp;
         if (s3_exchange(s3, ask, NULL, &resp, err) < 0)
@@ -111,8 +111,8 @@ static int fetch_pages(struct s3 *s3, struct s3_ask *ask, struct reading *r, str
         http_response_release(&resp);
         if (rc < 0 || !r->truncated)
             return rc;
-        snprintf(marker, sizeof marker, "%llu", (unsigned long long)r->next_marker);
-        ask->part_marker = marker;
+        snprintf(r->marker, sizeof r->marker, "%llu", (unsigned long long)r->next_marker);
+        ask->part_marker = r->marker;
     }
     return err_set(err, ERR_PROTOCOL, "a list of parts without end");
 }
