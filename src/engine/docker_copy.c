@@ -44,7 +44,7 @@ static int read_stat(struct source *s, const char *header, struct err *err)
     if (mode & GO_MODE_LINK)
         s->kind = KIND_LINK;
     else
-        s->kind = mode & GO_MODE_DIR ? KIND_FOLDER : KIND_FILE;
+        s->kind = (mode & GO_MODE_DIR) ? KIND_FOLDER : KIND_FILE;
     const char *target = json_get_str(stat, "linkTarget");
     if (s->kind != KIND_LINK)
         return 0;

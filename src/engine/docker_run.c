@@ -76,8 +76,8 @@ static int attach(struct run *r, bool *began, struct err *err)
     if (docker_container_path(path, r->id, "/attach?stream=1&stdout=1&stderr=1", err) < 0)
         return -1;
     snprintf(r->url, sizeof r->url, "%s%s", r->d->base, path);
-    struct http_request req = {
-        .method = "POST", .url = r->url, .tries = 1, .idle_timeout_ms = DOCKER_NO_IDLE, .cancel = &r->watch.give_up};
+    /* The default idle limit is of the answer's head alone: a quiet container may be quiet. */
+    struct http_request req = {.method = "POST", .url = r->url, .tries = 1, .cancel = &r->watch.give_up};
     if (http_stream_open(r->d->http, &req, &r->stream, &status, &answer, err) < 0)
         return docker_unreachable(r->d, err);
     return r->stream ? 0 : not_attached(r, status, buf_span(&answer), began, err);

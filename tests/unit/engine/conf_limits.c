@@ -152,6 +152,25 @@ static void without_network_there_is_only_loopback(void **state)
     outcome_release(&o);
 }
 
+static void with_a_network_it_runs_in_a_namespace_of_its_own(void **state)
+{
+    const struct rig *r = *state;
+    const char *argv[4];
+    char ours[64];
+    struct err err = ERR_INIT;
+    struct outcome o = {0};
+    struct engine_container c = rig_container(r, argv, "readlink /proc/self/ns/net");
+    ssize_t n = readlink("/proc/self/ns/net", ours, sizeof ours - 1);
+    assert_true(n > 0);
+    ours[n] = '\0';
+    c.network_none = false;
+    assert_works(rig_run(r, &c, NULL, &o, &err), &err);
+    assert_int_equal(o.exit.exit_code, 0);
+    assert_true(span_starts(buf_span(&o.out), SPAN_LIT("net:[")));
+    assert_null(strstr(buf_str(&o.out), ours));
+    outcome_release(&o);
+}
+
 static void a_gpu_that_is_not_there_is_refused_before_anything_runs(void **state)
 {
     const struct rig *r = *state;
@@ -199,6 +218,7 @@ static const struct CMUnitTest tests[] = {
     rig_test(ulimits_are_set_with_soft_and_hard_alike),
     rig_test(an_init_is_process_one_where_the_engine_has_one),
     rig_test(without_network_there_is_only_loopback),
+    rig_test(with_a_network_it_runs_in_a_namespace_of_its_own),
     rig_test(a_gpu_that_is_not_there_is_refused_before_anything_runs),
     rig_test(what_no_engine_could_give_is_refused),
 };

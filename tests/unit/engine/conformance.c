@@ -74,6 +74,11 @@ void rig_write(const struct rig *r, const char *name, const void *p, size_t n)
     assert_works(fs_replace_file(r->folder_fd, name, p, n, 0644, &err), &err);
 }
 
+bool rig_is_local(const struct rig *r)
+{
+    return span_starts(span_of(r->info.address), SPAN_LIT("unix://"));
+}
+
 int rig_folder_open(void **state)
 {
     struct rig *r = *state;

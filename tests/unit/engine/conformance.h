@@ -52,6 +52,9 @@ int rig_follow(struct engine *e, const char *id, const struct engine_run_opts *o
 
 void rig_write(const struct rig *r, const char *name, const void *p, size_t n);
 
+/* Whether the engine is on this machine, so that it sees our files and we its sockets. */
+bool rig_is_local(const struct rig *r);
+
 int rig_open(void **state);
 int rig_close(void **state);
 int rig_folder_open(void **state);

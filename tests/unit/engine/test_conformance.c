@@ -28,6 +28,8 @@ int rig_close(void **state)
     struct engine_listed *left = NULL;
     size_t n = 0;
     struct err err = ERR_INIT;
+    if (!r) /* it was never opened */
+        return 0;
     int rc = engine_list(r->engine, RIG_LABEL, &left, &n, &err);
     for (size_t i = 0; i < n; i++) {
         print_error("left behind: container %s\n", left[i].id);
