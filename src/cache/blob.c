@@ -13,10 +13,11 @@
 
 bool blob_id_ok(const char *id)
 {
-    bool hashed = id && id[0] != 'r';
-    size_t n = hashed ? 64 : 32;
-    const char *p = hashed ? id : id + 1;
-    return id && strspn(p, "0123456789abcdef") == n && p[n] == '\0';
+    if (!id)
+        return false;
+    size_t n = id[0] == 'r' ? 32 : 64;
+    const char *p = id[0] == 'r' ? id + 1 : id;
+    return strspn(p, "0123456789abcdef") == n && p[n] == '\0';
 }
 
 int blob_shard(const struct cache *c, const char *id, bool make, struct err *err)
@@ -103,7 +104,7 @@ static int copy_blob(struct cache *c, const char *id, int from, uint64_t size, c
 static int second_inode(struct cache *c, const char *id, struct err *err)
 {
     char name[ORIGIN_KEY_MAX];
-    uint64_t size;
+    uint64_t size = 0;
     AUTO_FD from = -1;
     if (blob_open(c, id, &from, &size, err) < 0 || key_random(name, err) < 0)
         return -1;

@@ -124,8 +124,10 @@ int sweep_blobs(struct sweep *s, int64_t created_before_ms, struct err *err)
 {
     int64_t after = 0;
     size_t count;
+    int rc = 0;
     struct batch *b = malloc(sizeof *b);
-    int rc = b ? 0 : err_nomem(err);
+    if (!b)
+        return err_nomem(err);
     while (rc == 0) {
         rc = sweep_batch(s,
                          "SELECT n, id, size FROM blobs WHERE " BLOB_IS_FREE
@@ -286,8 +288,10 @@ int sweep_oldest(struct sweep *s, uint64_t need_bytes, struct err *err)
 {
     const uint64_t before = s->done.bytes;
     bool snapshots = true;
+    int rc = 0;
     struct batch *b = malloc(sizeof *b);
-    int rc = b ? 0 : err_nomem(err);
+    if (!b)
+        return err_nomem(err);
     while (rc == 0 && s->done.bytes - before < need_bytes) {
         size_t count;
         bool had_snapshots = snapshots;

@@ -53,23 +53,21 @@ static void fill_discard(struct cache_fill *f, bool keep)
     free(f);
 }
 
-static int fill_new(struct cache *c, struct cache_lease *lease, const struct cache_origin *origin,
-                    struct cache_fill **out, struct err *err)
+static struct cache_fill *fill_new(struct cache *c, struct cache_lease *lease, const struct cache_origin *origin,
+                                   struct err *err)
 {
     struct cache_fill *f = calloc(1, sizeof *f);
-    if (!f)
-        return err_nomem(err);
-    f->cache = c;
-    f->lease = lease;
-    f->fd = f->map_fd = -1;
-    f->versioned = origin->version != NULL;
+    if (!f) {
+        err_nomem(err);
+        return NULL;
+    }
+    *f = (struct cache_fill){.cache = c, .lease = lease, .versioned = origin->version != NULL, .fd = -1, .map_fd = -1};
     if ((f->versioned ? key_of_origin(c, origin, f->key, err) : key_random(f->key, err)) < 0) {
         free(f);
-        return -1;
+        return NULL;
     }
     f->lock = lock_name_of(LOCK_ORIGIN, f->key);
-    *out = f;
-    return 0;
+    return f;
 }
 
 /* First the lock, then the look: who had the lock before may have stored it. */
@@ -93,10 +91,10 @@ static int fill_begin(struct cache *c, struct cache_fill *f, uint64_t size, stru
 int cache_fill_begin(struct cache *c, struct cache_lease *lease, const struct cache_origin *origin,
                      struct cache_fill **out, struct cache_blob *hit, enum cache_fill_state *state, struct err *err)
 {
-    struct cache_fill *f = NULL;
     *out = NULL;
     *hit = (struct cache_blob){0};
-    if (fill_new(c, lease, origin, &f, err) < 0 || fill_begin(c, f, origin->size, hit, state, err) < 0) {
+    struct cache_fill *f = fill_new(c, lease, origin, err);
+    if (!f || fill_begin(c, f, origin->size, hit, state, err) < 0) {
         free(f);
         return err_wrap(err, "cache");
     }
@@ -249,19 +247,22 @@ static int store(struct cache_fill *f, struct pending *p, struct err *err)
     return -1;
 }
 
-static int pending_new(const struct cache_fill *f, const struct cache_origin *origin, uint64_t size,
-                       const struct cache_verified *how, struct pending **out, struct err *err)
+static struct pending *pending_new(const struct cache_fill *f, const struct cache_origin *origin, uint64_t size,
+                                   const struct cache_verified *how, struct err *err)
 {
     struct pending *p = calloc(1, sizeof *p);
-    if (!p)
-        return err_nomem(err);
+    if (!p) {
+        err_nomem(err);
+        return NULL;
+    }
     *p = (struct pending){.lease = f->lease, .size = size, .how = *how, .origin_lock = f->lock};
-    *out = p;
-    if (origin)
-        return origin->version ? key_of_origin(f->cache, origin, p->key, err) : 0;
-    if (f->versioned)
+    if (!origin && f->versioned)
         memcpy(p->key, f->key, sizeof p->key);
-    return 0;
+    if (origin && origin->version && key_of_origin(f->cache, origin, p->key, err) < 0) {
+        free(p);
+        return NULL;
+    }
+    return p;
 }
 
 int cache_fill_commit(struct cache_fill *f, const struct cache_origin *origin, uint64_t size,
@@ -269,8 +270,8 @@ int cache_fill_commit(struct cache_fill *f, const struct cache_origin *origin, u
 {
     struct cache *c = f->cache;
     struct lock_name lock = f->lock;
-    struct pending *p = NULL;
-    if (pending_new(f, origin, size, how, &p, err) < 0 || store(f, p, err) < 0) {
+    struct pending *p = pending_new(f, origin, size, how, err);
+    if (!p || store(f, p, err) < 0) {
         free(p);
         fill_discard(f, false);
         locks_drop(c->locks, lock);

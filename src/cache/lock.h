@@ -5,7 +5,7 @@
  * by an accident that would merely make one wait for the other. The kernel keeps the locks of one file in a list; many
  * files keep the lists short. Since all threads share the files' descriptors, a table in memory tells threads apart.
  *
- * Order, so that nobody waits in a circle: origin, then blob or view, then the index; nobody waits for a blob while
+ * Order, so that nobody waits in a circle: origin, then view, then blob, then the index; nobody waits for a blob while
  * blobs of its own are pending (writer.c). */
 #ifndef BERTH_CACHE_LOCK_H
 #define BERTH_CACHE_LOCK_H

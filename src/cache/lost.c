@@ -86,7 +86,7 @@ static int settle_snapshot(struct cache *c, const struct snapshot_row *row, stru
     AUTO_BUF list;
     AUTO(tree_release) struct tree t = {0};
     struct sweep sweep = {.c = c};
-    bool hit;
+    bool hit = false;
     buf_init(&list, LIST_BYTES_MAX);
     if (read_tree(c, row->n, &list, &t, err) < 0 || contains_lost(c, &t, &hit, err) < 0)
         return -1;
@@ -134,7 +134,7 @@ static int settle_snapshots(struct cache *c, struct err *err)
 /* Under the lock of the blob: somebody may have stored it anew. */
 static int settle_file(struct cache *c, const char *id, struct err *err)
 {
-    bool lost;
+    bool lost = false;
     struct lock_name lock = lock_name_of(LOCK_BLOB, id);
     int rc = locks_try(c->locks, lock, LOCK_ALONE, err);
     if (rc <= 0)

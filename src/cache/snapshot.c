@@ -137,8 +137,8 @@ static int touch(struct cache *c, const struct snapshot_row *row, struct err *er
 static int put_row(struct cache *c, struct cache_lease *lease, const char *id, const struct tree *t,
                    const struct buf *list, struct err *err)
 {
-    struct snapshot_row row;
-    bool found;
+    struct snapshot_row row = {0};
+    bool found = false;
     if (snapshot_row_get(c->index.db, id, &row, &found, err) < 0)
         return -1;
     if (found ? touch(c, &row, err) < 0 : insert_row(c, id, t, list, &row, err) < 0)

@@ -150,7 +150,7 @@ static int take_entry(struct span *rest, struct tree_entry *e, struct err *err)
 {
     const char *size = "";
     struct err why = ERR_INIT;
-    *e = (struct tree_entry){0};
+    *e = (struct tree_entry){.path = ""};
     if (take_field(rest, &e->path, err) < 0)
         return -1;
     char kind = *e->path;

@@ -61,22 +61,33 @@ static bool view_is_sound(struct cache *c, const struct snapshot_row *row, const
 static int forget_view(struct cache *c, const struct snapshot_row *row, struct err *err)
 {
     struct db_stmt *s = NULL;
-    struct lock_name lock = lock_name_of(LOCK_VIEW, row->id);
-    if (locks_wait(c->locks, lock, LOCK_ALONE, NULL, err) < 0)
+    if (index_begin(c, err) < 0)
         return -1;
-    int rc = index_begin(c, err);
+    int rc = db_prepare(c->index.db, "UPDATE snapshots SET view_boot = -1 WHERE n = $1", &s, err);
     if (rc == 0) {
-        rc = db_prepare(c->index.db, "UPDATE snapshots SET view_boot = -1 WHERE n = $1", &s, err);
-        if (rc == 0) {
-            db_bind_i64(s, 1, row->n);
-            rc = db_run(s, err);
-        }
-        rc = index_end(c, rc, err);
+        db_bind_i64(s, 1, row->n);
+        rc = db_run(s, err);
     }
-    if (rc == 0)
-        rc = view_detach(c, row->id, err); /* swept where no job runs */
-    locks_drop(c->locks, lock);
-    return rc;
+    if (index_end(c, rc, err) < 0)
+        return -1;
+    return view_detach(c, row->id, err); /* swept where no job runs */
+}
+
+/* Under the view's lock: it may just have been removed, with its row, or be replaced. */
+static int confirm(struct cache *c, const struct snapshot_row *row, const struct tree *t,
+                   const struct cache_verify_opts *opts, struct cache_verify_result *out, struct err *err)
+{
+    struct snapshot_row now;
+    bool found = false;
+    int rc = snapshot_row_get(index_enter(c), row->id, &now, &found, err);
+    index_leave(c);
+    if (rc < 0 || !found || !view_is_built(c, &now) || view_is_sound(c, row, t, opts->cancel))
+        return rc;
+    out->damaged++;
+    if (!opts->repair)
+        return 0;
+    out->repaired++;
+    return forget_view(c, row, err);
 }
 
 static int verify_view(struct cache *c, const struct snapshot_row *row, const struct cache_verify_opts *opts,
@@ -94,11 +105,12 @@ static int verify_view(struct cache *c, const struct snapshot_row *row, const st
         return -1;
     if (!view_is_built(c, row) || view_is_sound(c, row, &t, opts->cancel))
         return 0;
-    out->damaged++;
-    if (!opts->repair)
-        return 0;
-    out->repaired++;
-    return forget_view(c, row, err);
+    struct lock_name lock = lock_name_of(LOCK_VIEW, row->id);
+    if (locks_wait(c->locks, lock, LOCK_ALONE, opts->cancel, err) < 0)
+        return -1;
+    rc = confirm(c, row, &t, opts, out, err);
+    locks_drop(c->locks, lock);
+    return rc;
 }
 
 int views_verify(struct cache *c, const struct cache_verify_opts *opts, struct cache_verify_result *out,

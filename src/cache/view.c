@@ -198,7 +198,7 @@ static int build(struct cache *c, const struct snapshot_row *row, struct err *er
 static int look(struct cache *c, const char *id, struct snapshot_row *row, bool *stands, struct err *err)
 {
     struct stat st;
-    bool found;
+    bool found = false;
     int rc = snapshot_row_get(index_enter(c), id, row, &found, err);
     index_leave(c);
     if (rc < 0)
@@ -212,7 +212,7 @@ static int look(struct cache *c, const char *id, struct snapshot_row *row, bool 
 int view_ensure(struct cache *c, const char *id, struct err *err)
 {
     struct snapshot_row row;
-    bool stands;
+    bool stands = false;
     if (look(c, id, &row, &stands, err) < 0)
         return -1;
     if (stands)

@@ -5,16 +5,20 @@
 #include "base/fs.h"
 #include "base/rng.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ROUNDS    50
 #define STEPS_MAX 60
 #define KEYS      80
 #define FILES     15
+#define NO_TRACE  77
 
 struct work {
     struct fixture *f;
@@ -164,10 +168,102 @@ static void after_a_kill_at_any_instant_index_and_files_agree(void **state)
     print_message("orphans left and removed: %u\n", orphans);
 }
 
+/* The same between any two system calls: a short life of a cache is run under ptrace and killed at its n-th call, for
+ * many n. */
+
+#define CALLS_STRIDE 7
+#define CALLS_MAX    20000
+
+static void one_life(void *ctx)
+{
+    struct work *w = ctx;
+    struct err err = ERR_INIT;
+    struct cache_gc_opts all = {.all = true};
+    struct cache_gc_result result;
+    struct cache_blob blobs[2];
+    char id[SNAPSHOT_ID_MAX];
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+        _exit(NO_TRACE);
+    raise(SIGSTOP);
+    fixture_open(w->f);
+    blobs[0] = store(w->f->c, w->f->lease, "a", 1, 100, true);
+    blobs[1] = store(w->f->c, w->f->lease, "b", 2, 100, false);
+    snapshot_of(w->f->c, w->f->lease, blobs, 2, id);
+    struct cache_entry e = {.identity = "input"};
+    memcpy(e.snapshot, id, sizeof id);
+    assert_ok(cache_entry_put(w->f->c, &e, &err), err);
+    cache_lease_free(w->f->lease);
+    w->f->lease = NULL;
+    assert_ok(cache_gc(w->f->c, &all, &result, &err), err);
+    assert_true(result.snapshots >= 1);
+    fixture_close(w->f);
+}
+
+/* Let all threads run from call to call, until `n` have been made. True: it was killed; false: it had ended before. */
+static bool kill_at_call(pid_t pid, unsigned n)
+{
+    const long options = PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_TRACE)
+        skip();
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)options), 0);
+    ptrace(PTRACE_SYSCALL, pid, NULL, NULL);
+    for (unsigned i = 0; i < n;) {
+        pid_t who = waitpid(-1, &status, __WALL);
+        assert_true(who > 0);
+        if (WIFSTOPPED(status)) {
+            i += WSTOPSIG(status) == SIGTRAP;
+            ptrace(PTRACE_SYSCALL, who, NULL, NULL);
+        } else if (who == pid) {
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+            return false;
+        }
+    }
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    while (waitpid(-1, &status, __WALL) > 0 || errno != ECHILD)
+        continue;
+    return true;
+}
+
+static void assert_whole_again(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    struct cache_verify_result v;
+    fixture_open(f);
+    assert_rows_have_files(f);
+    assert_ok(cache_verify(f->c, &(struct cache_verify_opts){.repair = true}, &v, &err), err);
+    assert_int_equal(v.damaged + v.missing, 0);
+    assert_agreement(f);
+    store(f->c, f->lease, "c", 3, 100, true);
+    assert_true(is_stored(f->c, "c"));
+    fixture_close(f);
+}
+
+static void after_a_kill_between_any_two_system_calls_index_and_files_agree(void **state)
+{
+    struct fixture *f = *state;
+    unsigned lives = 0;
+    bool killed = true;
+    for (unsigned n = 1; killed && n < CALLS_MAX; n += CALLS_STRIDE) {
+        fixture_close(f);
+        snprintf(f->cache, sizeof f->cache, "%s/life-%u", f->dir, n);
+        struct work w = {.f = f};
+        killed = kill_at_call(child_start(one_life, &w), n);
+        assert_whole_again(f);
+        lives++;
+    }
+    assert_false(killed); /* the last one got to its end */
+    print_message("killed at %u instants\n", lives - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(after_a_kill_at_any_instant_index_and_files_agree, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(after_a_kill_between_any_two_system_calls_index_and_files_agree, fixture_setup,
                                         fixture_teardown),
     };
     return cmocka_run_group_tests_name("cache crash", tests, NULL, NULL);
