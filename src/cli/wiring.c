@@ -39,6 +39,7 @@ int wiring_open_transfers(struct wiring *w, const struct cli *cli, struct err *e
         .bytes_per_second = config_number(c, SETTING_XFER_BANDWIDTH),
         .max_connections = (uint32_t)config_number(c, SETTING_XFER_CONNECTIONS),
         .max_connections_host = (uint32_t)config_number(c, SETTING_XFER_CONNECTIONS_HOST),
+        .no_raw = !config_flag(c, SETTING_XFER_RAW),
         .stall_ms = (uint32_t)config_number(c, SETTING_XFER_STALL),
     };
     return http_open(&w->http, &http, err) < 0 ? -1 : xfer_open(&w->xfer, &xfer, err);

@@ -1,0 +1,85 @@
+"""Whole processes, timed honestly: wall clock, CPU of the process and what it waited for, peak RSS; runs of all tools in turn,
+so that a machine whose speed drifts drifts for all of them alike."""
+import dataclasses
+import os
+import shutil
+import statistics
+import subprocess
+import time
+
+
+@dataclasses.dataclass
+class Run:
+    wall: float
+    cpu: float
+    rss_mib: float
+
+
+@dataclasses.dataclass
+class Tool:
+    name: str
+    argv: list
+    env: dict = dataclasses.field(default_factory=dict)
+    version: str = ""
+    before: object = None  # called before every run, not timed
+    check: object = None   # called after every run; raises where the result is wrong
+    cwd: str = "/"
+    ok: tuple = (0,)
+
+
+def once(tool, out_dir, timeout=600):
+    shutil.rmtree(out_dir, ignore_errors=True)
+    os.makedirs(out_dir)
+    if tool.before:
+        tool.before()
+    env = {**os.environ, **tool.env}
+    start = time.monotonic()
+    with open("/dev/null", "r+b") as null, open(f"{out_dir}.log", "wb") as log:
+        p = subprocess.Popen([str(a) for a in tool.argv], env=env, stdin=null, stdout=log, stderr=log, cwd=tool.cwd,
+                             start_new_session=True)
+        # A tool that hangs is killed, and its run is a failure.
+        killer = subprocess.Popen(["sh", "-c", f"sleep {timeout}; kill -9 -{p.pid}"], start_new_session=True)
+        _, status, usage = os.wait4(p.pid, 0)
+        wall = time.monotonic() - start
+        p.returncode = os.waitstatus_to_exitcode(status)
+        os.killpg(killer.pid, 9)
+        killer.wait()
+    if p.returncode not in tool.ok:
+        with open(f"{out_dir}.log", "rb") as log:
+            tail = log.read()[-400:].decode(errors="replace")
+        raise RuntimeError(f"{tool.name}: exit {p.returncode}: {tail}")
+    if tool.check:
+        tool.check()
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def alternate(tools, out_dir, rounds, warm_up=1):
+    """{name: [Run, …]}, A B C A B C …; a tool that fails is left out and its reason kept."""
+    runs, failed = {t.name: [] for t in tools}, {}
+    for r in range(-warm_up, rounds):
+        for t in tools:
+            if t.name in failed:
+                continue
+            try:
+                result = once(t, out_dir)
+            except (RuntimeError, OSError, AssertionError) as e:
+                failed[t.name] = str(e)
+                continue
+            if r >= 0:
+                runs[t.name].append(result)
+    shutil.rmtree(out_dir, ignore_errors=True)
+    return {k: v for k, v in runs.items() if v and k not in failed}, failed
+
+
+def median(runs, what):
+    return statistics.median(getattr(r, what) for r in runs)
+
+
+def ratio(a, b, what):
+    """Median of the ratios pair by pair: what drifts hits both halves of a pair."""
+    return statistics.median(getattr(x, what) / max(getattr(y, what), 1e-9) for x, y in zip(a, b))
+
+
+def spread(runs, what):
+    values = [getattr(r, what) for r in runs]
+    return min(values), max(values)
