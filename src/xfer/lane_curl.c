@@ -113,6 +113,10 @@ static size_t on_header(char *p, size_t size, size_t count, void *ctx)
     if (t->judged)
         return n;
     buf_add(&t->head, p, n);
+    if (buf_check(&t->head, "the head of the answer", &err) < 0) {
+        exchange_refuse(t->ex, &err);
+        return 0;
+    }
     if (n > 2 || (n > 0 && p[0] != '\r' && p[0] != '\n'))
         return n;
     if (is_interim(&t->head)) {
@@ -120,8 +124,7 @@ static size_t on_header(char *p, size_t size, size_t count, void *ctx)
         return n;
     }
     t->judged = true;
-    if (buf_check(&t->head, "the head of the answer", &err) < 0 ||
-        fill_response(exchange_response(t->ex), buf_span(&t->head), str_eq(t->req.method, "HEAD"), &body, &err) < 0) {
+    if (fill_response(exchange_response(t->ex), buf_span(&t->head), str_eq(t->req.method, "HEAD"), &body, &err) < 0) {
         exchange_refuse(t->ex, &err);
         return 0;
     }

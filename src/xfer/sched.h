@@ -27,7 +27,8 @@
 #define GATE_WINDOW_MS    200         /* goodput is compared over so long */
 #define GATE_HOLD_MS      5000        /* until the next try, after more did not help */
 #define GATE_UNIT_WORTH   (32 * 1024) /* bytes that a finished request counts for besides its own: small objects */
-#define GATE_GAIN_PERCENT 8           /* a step has to bring so much */
+#define GATE_EXPONENT_MAX 4 /* of the back-off: 3.2 s at most, so that an end of the pressure is soon noticed */
+#define GATE_GAIN_PERCENT 8 /* a step has to bring so much */
 
 struct gate {
     uint32_t limit, max;

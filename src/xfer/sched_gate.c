@@ -58,7 +58,8 @@ void gate_succeeded(struct gate *g, uint64_t bytes, uint64_t now_ms)
 void gate_pressed(struct gate *g, uint64_t started_ms, uint64_t retry_after_ms, uint64_t now_ms, struct rng *rng)
 {
     bool same_volley = g->presses > 0 && started_ms < g->pressed_at_ms;
-    uint64_t rest = same_volley ? retry_after_ms : retry_delay_ms(g->presses, retry_after_ms, rng);
+    unsigned exponent = g->presses < GATE_EXPONENT_MAX ? g->presses : GATE_EXPONENT_MAX;
+    uint64_t rest = same_volley ? retry_after_ms : retry_delay_ms(exponent, retry_after_ms, rng);
     if (now_ms + rest > g->blocked_until_ms)
         g->blocked_until_ms = now_ms + rest;
     if (g->pressed_since_ms == 0)

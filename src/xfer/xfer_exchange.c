@@ -225,6 +225,7 @@ static int become_stream(struct exchange *ex)
     struct xfer_file *f = ex->file;
     struct xfer *x = f->x;
     struct sched_unit *waiting;
+    uint64_t had = ex->got;
     pthread_mutex_lock(&x->shared.mu);
     bool mine = !f->ended && atomic_load(&f->epoch) == ex->epoch;
     if (mine) {
@@ -232,7 +233,7 @@ static int become_stream(struct exchange *ex)
         sched_file_remove(&f->sched);
         while ((waiting = sched_unit_withdraw(&x->shared.sched, &f->sched)))
             exchange_discard((struct exchange *)waiting);
-        file_recut_locked(f);
+        had += file_recut_locked(f);
         ex->single = true;
         ex->unit.part = 0;
         ex->unit.offset = 0;
@@ -243,7 +244,9 @@ static int become_stream(struct exchange *ex)
         ex->abandoned = true;
         return -1;
     }
+    ex->got = 0;
     twin_leave(ex);
+    file_uncount(f, had);
     file_forget_bytes(f);
     xfer_poke_all(x);
     return 0;
@@ -291,6 +294,10 @@ static int accept_locked(struct exchange *ex)
         verdict = f->get.source->judge(f->get.source_ctx, &head, &f->want, &ex->err);
     if (verdict != XFER_ACCEPT)
         return exchange_note_verdict(ex, verdict);
+    if (f->get.head_only) {
+        file_keep_head(f, ex);
+        return 0;
+    }
     uint64_t size = f->get.size != XFER_SIZE_UNKNOWN ? f->get.size : ex->whole ? ex->expected : XFER_SIZE_UNKNOWN;
     if (!f->opened && file_open_sink(f, size, &ex->err) < 0)
         return -1;
@@ -368,7 +375,6 @@ static void count_written(struct exchange *ex, size_t n)
     struct xfer_file *f = ex->file;
     ex->got += n;
     ex->try_got += n;
-    atomic_fetch_add_explicit(&f->counted, n, memory_order_relaxed);
     atomic_fetch_add_explicit(&f->rec->group->bytes_done, n, memory_order_relaxed);
     atomic_fetch_add_explicit(&f->x->stats.written, n, memory_order_relaxed);
     if (!ex->single)

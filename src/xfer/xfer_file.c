@@ -149,7 +149,6 @@ int file_prepare(struct xfer_file *f, struct err *err)
     pthread_mutex_unlock(&f->mu);
     if (rc < 0)
         return -1;
-    atomic_fetch_add(&f->counted, have);
     atomic_fetch_add(&f->rec->group->bytes_done, have);
     pthread_mutex_lock(&f->x->shared.mu);
     sched_file_cut(&f->sched, size, part_bytes, done);
@@ -175,20 +174,25 @@ void file_keep_head(struct xfer_file *f, struct exchange *ex)
 
 /* ---- parts ---- */
 
-void file_recut_locked(struct xfer_file *f)
+void file_uncount(struct xfer_file *f, uint64_t bytes)
 {
-    uint64_t *old = f->sched.done;
-    f->sched.done = NULL;
-    free(old);
+    atomic_fetch_sub(&f->rec->group->bytes_done, bytes);
+}
+
+uint64_t file_recut_locked(struct xfer_file *f)
+{
+    uint64_t *old = f->sched.done, had = 0;
+    for (uint64_t i = 0; i < f->sched.part_count; i++)
+        had += sched_part_is_done(&f->sched, i) ? sched_part_length(&f->sched, i) : 0;
     sched_file_cut(&f->sched, f->sched.size, f->sched.size == SCHED_WHOLE ? 1 : f->sched.size, NULL);
     f->sched.next_part = 1; /* the one part is under way already */
+    free(old);
+    return had;
 }
 
 void file_forget_bytes(struct xfer_file *f)
 {
     struct err ignored = ERR_INIT;
-    uint64_t had = atomic_exchange(&f->counted, 0);
-    atomic_fetch_sub(&f->rec->group->bytes_done, had);
     atomic_store(&f->streamed, 0);
     pthread_mutex_lock(&f->mu);
     f->verify_stale = f->verify != NULL;

@@ -120,8 +120,7 @@ static bool fetch_again(struct xfer_file *f, uint64_t first, uint64_t bytes, uin
     verify_forget(f->verify, from, end - from);
     pthread_mutex_unlock(&f->mu);
     uint64_t again = parts == 1 ? size : (end * cut < size ? end * cut : size) - from * cut;
-    atomic_fetch_sub(&f->counted, again);
-    atomic_fetch_sub(&f->rec->group->bytes_done, again);
+    file_uncount(f, again);
     atomic_store(&f->streamed, 0);
     pthread_mutex_lock(&x->shared.mu);
     bool wanted = !f->ended;

@@ -90,6 +90,7 @@ void exchange_hedge(struct exchange *ex)
         .file = &f->sched, .part = ex->unit.part, .offset = ex->unit.offset, .length = ex->unit.length, .hedge = true};
     second->twin = ex->twin = t;
     second->hedged = ex->hedged = true;
+    second->tries = ex->tries; /* the two are one try of their part */
     pthread_mutex_lock(&x->shared.mu);
     bool wanted = !f->ended && atomic_load(&f->epoch) == ex->epoch;
     if (wanted) {

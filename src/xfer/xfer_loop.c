@@ -129,9 +129,10 @@ static void on_wake(struct watch *w, uint32_t events)
     struct loop *l = (struct loop *)((char *)w - offsetof(struct loop, wake));
     uint64_t n;
     (void)events;
-    atomic_store(&l->poked, false);
+    /* In this order: a poke between the two writes nothing, but what it is about is seen below. */
     ssize_t got = read(l->wake_fd, &n, sizeof n);
     (void)got;
+    atomic_store(&l->poked, false);
     l->tick_ms = 0; /* somebody set a flag: look at every exchange */
 }
 

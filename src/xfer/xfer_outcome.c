@@ -20,9 +20,17 @@ static void retire(struct exchange *ex)
     file_unref(f);
 }
 
-/* A waiting exchange whose file is over; it holds no reference. */
+/* The other request for its part won, or will: what this one wrote was not needed. */
+static void retire_unused(struct exchange *ex)
+{
+    file_uncount(ex->file, ex->got);
+    retire(ex);
+}
+
+/* A waiting exchange that nobody will take up; it holds no reference. */
 void exchange_discard(struct exchange *ex)
 {
+    file_uncount(ex->file, ex->got);
     if (ex->twin) {
         twin_has_other(ex);
         twin_leave(ex);
@@ -34,12 +42,17 @@ static void tell_gate(struct exchange *ex)
 {
     struct xfer *x = ex->file->x;
     uint64_t now = loop_now_ms(ex->loop);
+    struct gate *g = &ex->host->sched.gate;
     pthread_mutex_lock(&x->shared.mu);
+    uint32_t before = g->limit;
     if (ex->pressed)
-        gate_pressed(&ex->host->sched.gate, ex->started_ms, ex->throttle_ms, now, &x->shared.rng);
+        gate_pressed(g, ex->started_ms, ex->throttle_ms, now, &x->shared.rng);
     else
-        gate_succeeded(&ex->host->sched.gate, ex->try_got, now);
+        gate_succeeded(g, ex->try_got, now);
+    bool more = g->limit > before;
     pthread_mutex_unlock(&x->shared.mu);
+    if (more)
+        xfer_poke_hungry(x); /* this thread takes its share by itself, the others theirs */
 }
 
 /* ---- failure ---- */
@@ -79,6 +92,7 @@ static void drop_stream_bytes(struct exchange *ex)
     struct xfer_file *f = ex->file;
     if (ex->unit.length != SCHED_WHOLE || ex->got == 0)
         return;
+    file_uncount(f, ex->got);
     ex->got = 0;
     digest_free(ex->digest);
     ex->digest = NULL;
@@ -105,8 +119,10 @@ static void try_again(struct exchange *ex, uint64_t delay_ms)
     if (keep)
         sched_unit_again(&x->shared.sched, &ex->unit, now + delay_ms, now);
     pthread_mutex_unlock(&x->shared.mu);
-    if (!keep)
+    if (!keep) {
+        file_uncount(f, ex->got);
         loop_recycle(l, ex);
+    }
     file_unref(f);
 }
 
@@ -120,7 +136,7 @@ static void fail_or_retry(struct exchange *ex)
         return;
     }
     if (twin_has_other(ex)) {
-        retire(ex);
+        retire_unused(ex);
         return;
     }
     pthread_mutex_lock(&x->shared.mu);
@@ -264,7 +280,7 @@ static void part_done(struct exchange *ex)
     uint64_t part = ex->unit.part, bytes = ex->got;
     bool stream = ex->unit.length == SCHED_WHOLE;
     if (!twin_win(ex)) {
-        retire(ex);
+        retire_unused(ex);
         return;
     }
     if (ex->digest && verify_part(f->verify, part, ex->digest, &ex->err) < 0) {
@@ -290,19 +306,25 @@ static bool body_is_short(struct exchange *ex)
     return true;
 }
 
+/* An error's body is cut off on purpose where it is long: its head and so much of it say enough. */
+static bool is_error_answer(struct exchange *ex)
+{
+    if (ex->phase != EXCHANGE_ERROR_BODY)
+        return false;
+    if (ex->resp.body.n >= XFER_ERROR_BODY_MAX)
+        err_clear(&ex->err);
+    return !err_is_set(&ex->err);
+}
+
 void outcome_settle(struct exchange *ex)
 {
     if (ex->abandoned)
-        retire(ex);
+        retire_unused(ex);
+    else if (is_error_answer(ex))
+        settle_error_answer(ex);
     else if (err_is_set(&ex->err) && ex->refresh)
         refresh_and_retry(ex);
-    else if (err_is_set(&ex->err) && ex->phase == EXCHANGE_ERROR_BODY && ex->resp.body.n >= XFER_ERROR_BODY_MAX)
-        settle_error_answer(ex); /* cut off on purpose: the head and so much of the body say enough */
-    else if (err_is_set(&ex->err))
-        fail_or_retry(ex);
-    else if (ex->phase == EXCHANGE_ERROR_BODY)
-        settle_error_answer(ex);
-    else if (!ex->file->get.head_only && body_is_short(ex))
+    else if (err_is_set(&ex->err) || (!ex->file->get.head_only && body_is_short(ex)))
         fail_or_retry(ex);
     else
         part_done(ex);

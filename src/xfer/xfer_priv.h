@@ -61,7 +61,6 @@ struct xfer_file {
     atomic_bool dead;  /* requests under way for it are to be dropped */
     atomic_uint epoch; /* cut anew as one stream: requests of an earlier epoch are to be dropped */
     atomic_uint_fast64_t wire;
-    atomic_uint_fast64_t counted;  /* of its bytes in group->bytes_done */
     atomic_uint_fast64_t streamed; /* of a file in one part: bytes in it so far */
 
     pthread_mutex_t mu; /* guards the rest; serialises the callbacks of source and sink */
@@ -219,8 +218,9 @@ int file_prepare(struct xfer_file *f, struct err *err);
 int file_open_sink(struct xfer_file *f, uint64_t size, struct err *err); /* opening */
 int file_open_verify(struct xfer_file *f, struct err *err);              /* opening */
 void file_keep_head(struct xfer_file *f, struct exchange *ex);           /* opening */
-void file_recut_locked(struct xfer_file *f);                             /* as one part */
+uint64_t file_recut_locked(struct xfer_file *f);                         /* as one part; how many bytes were done */
 void file_forget_bytes(struct xfer_file *f);                             /* all of them will come again */
+void file_uncount(struct xfer_file *f, uint64_t bytes);
 void file_learn_size(struct xfer_file *f, uint64_t size);
 void file_ref_locked(struct xfer_file *f);
 void file_unref(struct xfer_file *f);
