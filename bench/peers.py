@@ -24,19 +24,23 @@ class Peers:
     def __init__(self, url, ca=None):
         self.url, self.ca, self.tls = url, ca, url.startswith("https")
         self.versions = {}
-        for name, probe in (("awscli", ["aws", "--version"]), ("rclone", ["rclone", "--version"]), ("s3cmd", ["s3cmd", "--version"]),
+        self.aws = "/usr/bin/aws" if os.access("/usr/bin/aws", os.X_OK) else "aws"
+        for name, probe in (("awscli", [self.aws, "--version"]), ("rclone", ["rclone", "--version"]), ("s3cmd", ["s3cmd", "--version"]),
                             ("aria2c", ["aria2c", "--version"]), ("curl", ["curl", "--version"]), ("s5cmd", ["s5cmd", "version"])):
             if shutil.which(probe[0]):
                 self.versions[name] = version(probe)
-        self.env = {**ANON, **({"AWS_CA_BUNDLE": ca, "SSL_CERT_FILE": ca, "CURL_CA_BUNDLE": ca} if ca else {})}
-        # awscli's other transfer client exists where its bindings are installed.
+        for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+            os.environ.pop(name, None)  # what the machine has set is for other servers
+        self.env = {**ANON, **({"SSL_CERT_FILE": ca, "CURL_CA_BUNDLE": ca} if ca else {})}
+        # awscli's other transfer client exists where its bindings are installed; it knows only the default ports.
         self.has_crt = bool(glob.glob("/usr/lib/python3/dist-packages/awscrt"))
 
     def _aws(self, name, args, conf):
         config = f"/tmp/berth-bench-aws-{os.getpid()}-{name}"
         with open(config, "w", encoding="utf-8") as f:
             f.write("[default]\ns3 =\n" + "".join(f"  {line}\n" for line in conf))
-        return Tool(name, ["aws", "--endpoint-url", self.url, "--no-sign-request", "s3", "cp", *args], {**self.env, "AWS_CONFIG_FILE": config},
+        return Tool(name, [self.aws, "--endpoint-url", self.url, "--no-sign-request", "s3", "cp", *args],
+                    {**self.env, "AWS_CONFIG_FILE": config, **({"AWS_CA_BUNDLE": self.ca} if self.ca else {})},
                     self.versions["awscli"])
 
     def _rclone(self, source, out, *more):
@@ -63,7 +67,7 @@ class Peers:
             tools.append(self._rclone(f"{bucket}/{key}", out, "--multi-thread-streams", "8", "--multi-thread-cutoff", "64M"))
         if "awscli" in self.versions:
             tools.append(self._aws("awscli", [f"s3://{bucket}/{key}", f"{out}/f"], ["max_concurrent_requests = 16", "multipart_chunksize = 16MB"]))
-            if self.has_crt and self.url.endswith((":80", ":443")):
+            if self.has_crt:
                 tools.append(self._aws("awscli (CRT)", [f"s3://{bucket}/{key}", f"{out}/f"], ["preferred_transfer_client = crt"]))
         if "s3cmd" in self.versions:
             tools.append(self._s3cmd(["get", f"s3://{bucket}/{key}", f"{out}/f"]))
