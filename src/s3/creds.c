@@ -59,7 +59,6 @@ int creds_open(struct creds **out, const struct creds_opts *opts, struct err *er
         return err_wrap(err, "credentials");
     }
     struct creds_source *source = c->found.source;
-    c->shared.nothing = !source;
     if (source && source->ops->fixed && source->ops->fetch(source, NULL, &c->shared.grant, err) < 0) {
         creds_free(c);
         return -1;
@@ -118,19 +117,28 @@ void creds_keys_release(struct creds_keys *k)
 
 /* ---- refreshing ---- */
 
+/* KEYS_AGEING: still good, but it is time for others and nobody asks for them. */
 enum freshness { KEYS_ABSENT, KEYS_AGEING, KEYS_FRESH };
+
+/* Under the lock, as all below. */
+static bool has_nothing(const struct creds *c)
+{
+    return !c->found.source || c->shared.nothing;
+}
 
 static enum freshness freshness_of(const struct creds *c, int64_t now)
 {
     const struct creds_grant *g = &c->shared.grant;
-    if (c->shared.nothing)
+    if (has_nothing(c))
         return KEYS_FRESH;
     if (!g->access_key_id || (g->expires_ms && now >= g->expires_ms))
         return KEYS_ABSENT;
-    return g->expires_ms && now >= g->expires_ms - CREDS_REFRESH_EARLY_MS ? KEYS_AGEING : KEYS_FRESH;
+    bool late = g->expires_ms && now >= g->expires_ms - CREDS_REFRESH_EARLY_MS;
+    bool asked = c->shared.refreshing || now < c->shared.retry_at_ms;
+    return late && !asked ? KEYS_AGEING : KEYS_FRESH;
 }
 
-/* What an ended fetch changes. Under the lock. */
+/* What an ended fetch changes. */
 static void settle(struct creds *c, int rc, struct creds_grant *fresh, const struct err *why, int64_t now)
 {
     c->shared.refreshing = false;
@@ -147,7 +155,7 @@ static void settle(struct creds *c, int rc, struct creds_grant *fresh, const str
     pthread_cond_broadcast(&c->shared.settled);
 }
 
-/* Called and left with the lock held; released in between. */
+/* The lock is released while the source is asked. */
 static int refresh(struct creds *c, const struct cancel *cancel, struct err *err)
 {
     struct creds_source *source = c->found.source;
@@ -193,19 +201,13 @@ static int await_other(struct creds *c, const struct cancel *cancel, struct err 
     return err_is_set(&why) && why.kind != ERR_CANCELLED ? err_move(err, &why) : 0;
 }
 
-/* Make sure that there are keys. With the lock held. */
+/* Make sure that there are keys. */
 static int settle_keys(struct creds *c, const struct cancel *cancel, struct err *err)
 {
     for (;;) {
         int64_t now = c->now(c->now_ctx);
-        switch (freshness_of(c, now)) {
-        case KEYS_FRESH:
+        if (freshness_of(c, now) == KEYS_FRESH)
             return 0;
-        case KEYS_AGEING:
-            return c->shared.refreshing || now < c->shared.retry_at_ms ? 0 : refresh(c, cancel, err);
-        case KEYS_ABSENT:
-            break;
-        }
         if (!c->shared.refreshing)
             return refresh(c, cancel, err);
         if (await_other(c, cancel, err) < 0)
@@ -218,7 +220,7 @@ int creds_get(struct creds *c, const struct cancel *cancel, struct creds_keys *o
     *out = (struct creds_keys){0};
     pthread_mutex_lock(&c->shared.mu);
     int rc = settle_keys(c, cancel, err);
-    if (rc == 0 && !c->shared.nothing)
+    if (rc == 0 && !has_nothing(c))
         rc = copy_keys(&c->shared.grant, out, err);
     pthread_mutex_unlock(&c->shared.mu);
     return rc;
@@ -230,7 +232,7 @@ bool creds_peek(struct creds *c, struct creds_keys *out)
     *out = (struct creds_keys){0};
     pthread_mutex_lock(&c->shared.mu);
     bool good = freshness_of(c, c->now(c->now_ctx)) == KEYS_FRESH;
-    if (good && !c->shared.nothing)
+    if (good && !has_nothing(c))
         good = copy_keys(&c->shared.grant, out, &err) == 0;
     pthread_mutex_unlock(&c->shared.mu);
     return good;
@@ -251,7 +253,7 @@ void creds_expired(struct creds *c, const char *access_key_id)
 const char *creds_describe(struct creds *c)
 {
     pthread_mutex_lock(&c->shared.mu);
-    bool nothing = c->shared.nothing;
+    bool nothing = has_nothing(c);
     pthread_mutex_unlock(&c->shared.mu);
     return nothing ? "none (anonymous)" : c->found.source->label;
 }
@@ -267,12 +269,11 @@ bool creds_anonymous(struct creds *c)
     pthread_mutex_lock(&c->shared.mu);
     if (c->found.source && c->found.source->ops->may_lack && !c->shared.rounds)
         (void)settle_keys(c, NULL, &unused);
-    bool nothing = c->shared.nothing;
+    bool nothing = has_nothing(c);
     pthread_mutex_unlock(&c->shared.mu);
     return nothing;
 }
 
-/* Under the lock. */
 static int write_identity(struct creds *c, struct buf *out, struct err *err)
 {
     const struct creds_source *s = c->found.source;
@@ -280,7 +281,7 @@ static int write_identity(struct creds *c, struct buf *out, struct err *err)
         return s->ops->identify(s, out, err);
     if (settle_keys(c, NULL, err) < 0)
         return -1;
-    if (c->shared.nothing)
+    if (has_nothing(c))
         return err_set(err, ERR_INVALID, "there are no credentials to tell whose they are");
     buf_addf(out, "told%c%s%c", 0, c->shared.grant.identity ? c->shared.grant.identity : c->shared.grant.access_key_id,
              0);

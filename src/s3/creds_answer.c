@@ -10,7 +10,7 @@ void answer_wipe(json_t *document)
     json_object_foreach(document, key, value)
     {
         if (json_is_string(value))
-            mem_wipe((char *)(uintptr_t)json_string_value(value), json_string_length(value));
+            mem_wipe((char *)json_string_value(value), json_string_length(value));
         else if (json_is_object(value))
             answer_wipe(value);
     }

@@ -80,7 +80,7 @@ static int find_region_only(struct creds_found *out, struct chain *c, struct err
 
 static int find_all(struct creds_found *out, struct chain *c, const struct creds_opts *opts, struct err *err)
 {
-    if (!str_empty(opts->job.access_key_id)) {
+    if (!str_empty(opts->job.access_key_id) || !str_empty(opts->job.secret_access_key)) {
         if (source_static_new(&out->source, &opts->job, "the job's own IAM keys", err) < 0)
             return -1;
         return opts->ambient ? find_region_only(out, c, err) : 0;

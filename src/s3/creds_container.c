@@ -35,15 +35,15 @@ static bool host_is_near(const char *host)
     return str_eq(host, "localhost");
 }
 
-int container_check_url(const char *text, struct err *err)
+int container_check_url(const char *url, struct err *err)
 {
     struct arena *a = arena_new(0, err);
     if (!a)
         return -1;
-    struct url url;
-    int rc = url_parse(a, span_of(text), &url, err);
-    if (rc == 0 && !str_eq(url.scheme, "https") && !host_is_near(url.host)) {
-        rc = err_set(err, ERR_REFUSED, "keys are not fetched from %.255s over plain http", url.host);
+    struct url u;
+    int rc = url_parse(a, span_of(url), &u, err);
+    if (rc == 0 && !str_eq(u.scheme, "https") && !host_is_near(u.host)) {
+        rc = err_set(err, ERR_REFUSED, "keys are not fetched from %.255s over plain http", u.host);
         err_hint(err, "https, a loopback address, 169.254.170.2, 169.254.170.23 and [fd00:ec2::23] are allowed");
     }
     arena_free(a);

@@ -61,7 +61,7 @@ static void read_dmi(const char *name, char out[64])
 
 static bool firmware_rules_out(void)
 {
-    struct dmi dmi;
+    struct dmi dmi = {0};
     read_dmi("sys_vendor", dmi.sys_vendor);
     read_dmi("board_vendor", dmi.board_vendor);
     read_dmi("bios_vendor", dmi.bios_vendor);

@@ -42,7 +42,9 @@ static int split_word(struct span command, size_t *at, struct buf *word, struct 
 
 int command_split(struct span command, struct strv *out, struct err *err)
 {
-    if (memchr(command.p ? command.p : "", '\0', command.n) || memchr(command.p ? command.p : "", '\n', command.n))
+    if (command.n == 0)
+        return err_set(err, ERR_INVALID, "the command is empty");
+    if (memchr(command.p, '\0', command.n) || memchr(command.p, '\n', command.n))
         return err_set(err, ERR_INVALID, "the command is more than one line");
     for (size_t at = 0;;) {
         AUTO_SECRET_BUF word;

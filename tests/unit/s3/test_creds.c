@@ -115,6 +115,23 @@ static void test_keys_that_would_split_a_header_are_refused(void **state)
     rig_close(&r);
 }
 
+static void test_half_a_pair_in_the_job_does_not_fall_back_to_the_machines_keys(void **state)
+{
+    (void)state;
+    static const struct s3_keys halves[] = {{"AKIA", NULL, NULL}, {NULL, "canary", NULL}};
+    for (size_t i = 0; i < ARRAY_LEN(halves); i++) {
+        struct creds_rig r;
+        rig_open(&r);
+        STATIC_KEYS(&r);
+        const struct creds_opts opts = {.job = halves[i], .ambient = true};
+        assert_int_equal(rig_find(&r, &opts), -1);
+        assert_int_equal(r.err.kind, ERR_INVALID);
+        assert_non_null(strstr(r.err.text, "the job's own IAM keys"));
+        assert_null(strstr(r.err.text, "canary"));
+        rig_close(&r);
+    }
+}
+
 static void test_a_profile_by_option_beats_the_environments_keys_and_aws_profile_does_not(void **state)
 {
     (void)state;
@@ -395,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_half_a_pair_in_the_environment_is_an_error_that_names_the_other_half),
         cmocka_unit_test(test_empty_variables_count_as_unset),
         cmocka_unit_test(test_keys_that_would_split_a_header_are_refused),
+        cmocka_unit_test(test_half_a_pair_in_the_job_does_not_fall_back_to_the_machines_keys),
         cmocka_unit_test(test_a_profile_by_option_beats_the_environments_keys_and_aws_profile_does_not),
         cmocka_unit_test(test_a_broken_profile_file_does_not_get_in_the_way_of_the_environments_keys),
         cmocka_unit_test(test_a_scope_is_equal_for_equal_keys_and_needs_the_secret),
