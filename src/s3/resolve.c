@@ -247,6 +247,44 @@ static int resolve_object(struct resolving *v, struct err *err)
     return 0;
 }
 
+/* ---- the objects of an earlier run ---- */
+
+static int take_pin(struct resolving *v, const struct pin *pin, struct s3_object *o, struct err *err)
+{
+    const char *key = pin->key;
+    if (!key && v->plan.mode == KEYS_OBJECT)
+        key = v->plan.key;
+    else if (!key)
+        key = arena_printf(v->r->arena, "%.*s%s", (int)v->plan.base_n, v->plan.prefix, pin->path);
+    *o = (struct s3_object){
+        .key = key, .path = pin->path, .size = pin->size, .etag = pin->etag, .version_id = pin->version_id};
+    if (!key)
+        return arena_check(v->r->arena, err);
+    if (!pin->etag && !pin->version_id && !pin->sha256) {
+        err_set(err, ERR_INVALID, "%s: the record names no version of it", pin->path);
+        return err_hint(err, "remove the objects from the record to take what is there now");
+    }
+    if (pin->sha256) {
+        o->want.has_full = true;
+        if (digest_parse(DIGEST_SHA256, span_of(pin->sha256), &o->want.full, err) < 0)
+            return -1;
+    }
+    add_size(v->r, o->size);
+    return check_path(v, o->key, span_of(o->path), err);
+}
+
+static int resolve_pins(struct resolving *v, const struct s3_resolve_opts *opts, struct err *err)
+{
+    v->r->looked = arena_array(v->r->arena, opts->pin_count, sizeof *v->r->looked);
+    if (!v->r->looked)
+        return arena_check(v->r->arena, err);
+    for (size_t i = 0; i < opts->pin_count; i++)
+        if (take_pin(v, &opts->pins[i], &v->r->looked[v->r->object_count++], err) < 0)
+            return -1;
+    v->r->single = v->plan.mode == KEYS_OBJECT && opts->pin_count == 1;
+    return 0;
+}
+
 /* Sorted, each once. */
 static const char **file_keys(struct resolving *v, size_t *count, struct err *err)
 {
@@ -391,6 +429,8 @@ static int resolve(struct resolving *v, const struct s3_resolve_opts *opts, stru
         return -1;
     v->r->base_n = v->plan.base_n;
     int rc;
+    if (opts->pin_count > 0)
+        return resolve_pins(v, opts, err) < 0 || put_in_order(v, err) < 0 ? -1 : describe_place(v, err);
     switch (v->plan.mode) {
     case KEYS_OBJECT:
         rc = resolve_object(v, err);

@@ -101,6 +101,10 @@ struct s3_resolution {
 };
 struct s3_resolve_opts {
     uint32_t partition_index, partition_count; /* 0, 0: whole */
+    /* From a run record: exactly these objects in exactly these versions, without asking what is there now. An object
+     * whose version is gone then fails when it is fetched (CHANGED, NOTFOUND). */
+    const struct pin *pins;
+    size_t pin_count; /* 0: resolve */
 };
 /* Errors: NOTFOUND (with near misses), DENIED, REFUSED (keys that may not become paths), UNSUPPORTED (Glacier), … */
 int s3_resolve(struct s3 *s3, const struct source_s3 *src, const struct s3_resolve_opts *opts,

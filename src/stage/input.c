@@ -30,6 +30,8 @@ static void forget_plan(struct stage_input *in)
     atomic_store(&in->shown.files_done, 0);
     atomic_store(&in->shown.files_cached, 0);
     atomic_store(&in->shown.bytes_cached, 0);
+    /* What an earlier attempt fetched is found in the cache or folder by the next. */
+    atomic_store(&in->shown.bytes_before, atomic_load(&in->shown.group.bytes_done));
 }
 
 /* The hash of the resolved list. Without a version for every file it is made unique: such lists never match. */
@@ -305,7 +307,10 @@ int input_run(struct stage_input *in, struct err *err)
         cache_scope_key(in->stage->opts.cache, in->source->principal, in->own.scope, err) < 0)
         return -1;
     int rc = attempt(in, err);
-    if (rc < 0 && err->kind == ERR_CHANGED) {
+    if (rc < 0 && err->kind == ERR_CHANGED && in->source->input->pin_count > 0) {
+        err_hint(err,
+                 "the recorded version is gone; remove the input's objects from the record to take what is there now");
+    } else if (rc < 0 && err->kind == ERR_CHANGED) {
         /* Something was overwritten meanwhile: once more from what is there now; unchanged files are not fetched again.
          */
         stage_warn(in->stage, in->index, "%s; resolving again", err->text);

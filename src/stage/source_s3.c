@@ -27,7 +27,7 @@ static const char *version_of(const struct s3_object *o, struct buf *scratch)
     if (o->version_id)
         buf_addf(scratch, "version %s", o->version_id);
     else if (o->etag && !span_starts(span_of(o->etag), SPAN_LIT("W/")))
-        buf_addf(scratch, "etag %s", o->etag);
+        buf_adds(scratch, o->etag);
     return scratch->n && scratch->state == BUF_OK ? buf_str(scratch) : NULL;
 }
 
@@ -35,7 +35,12 @@ static int resolve_s3(struct source *base, struct err *err)
 {
     struct source_s3_state *s = state_of(base);
     const struct stage_opts *o = &base->stage->opts;
-    const struct s3_resolve_opts opts = {o->partition_index, o->partition_count};
+    const struct s3_resolve_opts opts = {
+        .partition_index = o->partition_index,
+        .partition_count = o->partition_count,
+        .pins = base->input->pins,
+        .pin_count = base->input->pin_count,
+    };
     s3_resolution_free(s->now);
     s->now = NULL;
     if (s3_resolve(s->s3, &base->input->s3, &opts, &s->now, err) < 0)
@@ -113,11 +118,15 @@ static int get_begin_s3(struct source *base, size_t i, struct xfer_get *get, str
         free(t);
         return -1;
     }
-    if (get->head_only)
+    if (get->head_only) {
         s3_fetch_head_only(t->fetch);
+    } else if (s3_fetch_look(t->fetch, err) < 0) {
+        get_end_s3(t);
+        return -1;
+    }
     get->name = o.key;
     get->size = o.size;
-    get->want = o.want;
+    get->want = get->head_only ? o.want : s3_fetch_learned(t->fetch)->want;
     get->source = &transfer_source;
     get->source_ctx = t;
     return 0;
@@ -183,7 +192,7 @@ static void add_place(const struct source_s3 *src, struct buf *out)
 }
 
 /* All that shapes the result, and nothing that does not (the target, the credentials). The first line is for people. */
-static char *identity_of(const struct source_s3 *src, const struct stage_opts *o, struct err *err)
+static char *identity_of(const struct source_s3 *src, bool pinned, const struct stage_opts *o, struct err *err)
 {
     AUTO_BUF b;
     buf_init(&b, IDENTITY_MAX);
@@ -201,6 +210,8 @@ static char *identity_of(const struct source_s3 *src, const struct stage_opts *o
         add_field(&b, "file", src->files.v[i]);
     if (src->exact_key)
         buf_adds(&b, "\nexact");
+    if (pinned)
+        buf_adds(&b, "\nas recorded");
     if (o->partition_count > 1)
         buf_addf(&b, "\npartition=%u/%u kind=%d %s %u-%u %s", o->partition_index, o->partition_count,
                  (int)src->partition.kind, src->partition.pattern ? src->partition.pattern : "", src->partition.start,
@@ -252,7 +263,7 @@ int source_s3_new(struct source **out, struct stage *stage, size_t index, struct
     s->base = (struct source){.ops = &ops_s3, .input = &stage->inputs[index], .stage = stage, .index = index};
     buf_init(&s->location, LOCATION_MAX);
     buf_init(&s->version, LOCATION_MAX);
-    s->base.identity = identity_of(&stage->inputs[index].s3, &stage->opts, err);
+    s->base.identity = identity_of(&stage->inputs[index].s3, stage->inputs[index].pin_count > 0, &stage->opts, err);
     s->base.label = label_of(&stage->inputs[index], err);
     if (!s->base.identity || !s->base.label || open_client(s, err) < 0) {
         free_s3(&s->base);

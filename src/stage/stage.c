@@ -230,7 +230,8 @@ void stage_progress(const struct stage *s, size_t input, struct stage_progress *
         .resolve_ms = atomic_load(&in->shown.resolve_ms),
         .fetch_ms = atomic_load(&in->shown.fetch_ms),
     };
-    out->bytes_done = out->bytes_cached + atomic_load(&g->bytes_done);
+    uint64_t before = atomic_load(&in->shown.bytes_before), fetched = atomic_load(&g->bytes_done);
+    out->bytes_done = out->bytes_cached + (fetched > before ? fetched - before : 0);
 }
 
 const char *stage_label(const struct stage *s, size_t input)

@@ -57,7 +57,7 @@ struct stage_input {
     /* Read by anybody. */
     struct {
         atomic_int phase;
-        atomic_uint_fast64_t files_total, files_done, files_cached, bytes_total, bytes_cached, bytes_stored;
+        atomic_uint_fast64_t files_total, files_done, files_cached, bytes_total, bytes_cached, bytes_before;
         atomic_uint_fast64_t resolve_ms, fetch_ms;
         struct xfer_group group;
     } shown;
