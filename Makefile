@@ -3,7 +3,7 @@ BUILD ?= build
 NINJA  = ninja -C $(BUILD)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test unit it lint bench fuzz asan tsan valgrind format install clean setup help
+.PHONY: build demo test unit it lint bench fuzz asan tsan format install clean setup help
 
 help:           ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
