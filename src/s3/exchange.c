@@ -6,6 +6,7 @@
 
 #define EXTRA_TRIES      4 /* region, clock, keys, and one for the server's own troubles */
 #define SIGNED_LINES_MAX 16
+#define SECRET_START     8 /* characters of a secret that are enough to know it by */
 
 /* ---- faults and cures ---- */
 
@@ -71,8 +72,35 @@ bool s3_apply_cure(struct s3 *s3, enum fault_cure cure, const struct fault *f, c
     return false;
 }
 
-int s3_report(struct s3 *s3, const struct s3_ask *ask, const struct fault *f, bool versioned, struct err *err)
+/* A message that quotes a secret ends before it. The start of one is looked for: servers cut, and so does fault_read().
+ */
+static void hide(char *message, const char *secret)
 {
+    char start[SECRET_START + 1];
+    if (str_empty(secret))
+        return;
+    snprintf(start, sizeof start, "%s", secret);
+    char *at = strstr(message, start);
+    if (at)
+        *at = '\0';
+}
+
+/* Some servers repeat in their message what they were sent. */
+static void hide_secrets(struct s3 *s3, struct fault *f)
+{
+    AUTO(creds_keys_release) struct creds_keys who = {0};
+    bool known = creds_peek(s3->creds, &who);
+    hide(f->message, who.keys.session_token);
+    hide(f->message, who.keys.secret_access_key);
+    hide(f->message, s3->sse_key);
+    if (!known || s3_place_now(s3)->style == S3_STYLE_PLAIN)
+        f->message[0] = '\0'; /* the keys are gone by now; the URL itself may be the secret */
+}
+
+int s3_report(struct s3 *s3, const struct s3_ask *ask, const struct fault *answer, bool versioned, struct err *err)
+{
+    struct fault f = *answer;
+    hide_secrets(s3, &f);
     char name[S3_NAME_MAX], region[S3_REGION_MAX];
     s3_name(s3, ask->key ? ask->key : "", name);
     s3_region_now(s3, region);
@@ -85,7 +113,7 @@ int s3_report(struct s3 *s3, const struct s3_ask *ask, const struct fault *f, bo
                                       .keyed_by_customer = s3->sse_key != NULL,
                                       .requester_pays = s3->requester_pays,
                                       .versioned = versioned};
-    return fault_report(f, &who, err);
+    return fault_report(&f, &who, err);
 }
 
 /* ---- asking ---- */
