@@ -39,7 +39,7 @@ class Version:
             return None
         if given == "md5":
             return f'"{self.content.hex("md5")}"'
-        return f'W/"{self.number}"' if given == "weak" else f'"{given}-{self.number}"'
+        return f'W/"{self.number}"' if given == "weak" else f'"{given}-{self.number + 1}"'
 
     def checksums(self):
         kinds, part = self.options.get("checksums", ()), self.options.get("part_bytes")
@@ -87,7 +87,14 @@ class Bucket:
         self.count, self.pattern, self.each_size = generated or (0, "", 0)
 
     def find(self, key):
+        made_up = self.count and key not in self.objects and re.fullmatch(r"\D*(\d+)\D*", key)
+        if made_up and int(made_up[1]) < self.count and self.pattern.format(int(made_up[1])) == key:
+            return Object(key, size=self.each_size, etag=self._tag(int(made_up[1])))
         return self.objects.get(key)
+
+    @staticmethod
+    def _tag(i):
+        return f"{i:032x}"
 
     def page(self, prefix, after, limit):
         """Up to `limit` (key, size, etag, modified) after a key, and whether there are more."""
@@ -101,7 +108,7 @@ class Bucket:
     def _generated(self, after, limit):
         first = int(re.findall(r"\d+", after)[-1]) + 1 if after else 0
         end = min(first + limit, self.count)
-        rows = [(self.pattern.format(i), self.each_size, f'"{i:032x}"', MODIFIED) for i in range(first, end)]
+        rows = [(self.pattern.format(i), self.each_size, f'"{self._tag(i)}-1"', MODIFIED) for i in range(first, end)]
         return rows, end < self.count
 
     @staticmethod

@@ -269,11 +269,11 @@ class FaultServer:
 
     def _by_book(self, request, rule):
         try:
+            if request.op == "page":
+                return self._page(request)
             who = sigv4.verify(request, self.identities, self.region, time.time() + self.clock_offset) if self.verify else None
             if rule.expire and request.access in self.identities:
                 self.identities[request.access].expired = True
-            if request.op == "page":
-                return self._page(request)
             return self._object_or_list(request, rule, who)
         except sigv4.Refused as e:
             return s3.error(e.status, e.code, e.message, **e.elements)
