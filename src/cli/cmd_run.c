@@ -174,12 +174,13 @@ static int run_with(struct cli *cli, const struct job *job, struct wiring *w, st
         .stop_grace_ms = a.grace_ms,
         .log_max_bytes = a.log_max,
         .cancel = &cli->cancel,
+        .stopped_exit_code = cli_signal_exit_code,
         .events = ui_run_events(ui),
     };
     wiring_access(cli, &opts.stage.access);
     struct run_result result;
     int rc = job_run(&opts, &result, err);
-    int code = result.exit_code == EXIT_SIGINT ? cli_signal_exit_code() : result.exit_code;
+    int code = result.exit_code;
     if (rc == 0) {
         say_end(ui, &result);
         if (result.end == ENGINE_NOT_STARTED && result.record)

@@ -1,4 +1,4 @@
-/* From the op, its mounts and limits to a container; and its outputs back. */
+/* From the op, its mounts and limits to a container. */
 #include "base/fs.h"
 #include "job/job_priv.h"
 
@@ -91,22 +91,4 @@ int run_create(struct run *r, struct err *err)
         rc = cache_lease_set_container(stage_lease(r->stage), r->container, err);
     arena_free(a);
     return rc;
-}
-
-int run_collect(struct run *r, struct err *err)
-{
-    uint64_t max = r->opts->output_max_bytes ? r->opts->output_max_bytes : OUTPUT_MAX_DEFAULT;
-    for (size_t i = 0; i < r->op->output_count && !r->bind_outputs; i++) {
-        const struct output *o = &r->op->outputs[i];
-        AUTO_STR below = str_printf(err, "outputs/%s", o->name);
-        if (!below)
-            return -1;
-        AUTO_FD dir = fs_open_beneath(r->results.dir_fd, below, O_RDONLY | O_DIRECTORY, 0, err);
-        bool found = false;
-        if (dir < 0 || engine_copy_out(r->opts->engine, r->container, o->path, dir, max, &found, err) < 0)
-            return err_wrap(err, "output '%s' (%s)", o->name, o->path);
-        if (!found)
-            run_warn(r, "output '%s': the container left no %s", o->name, o->path);
-    }
-    return 0;
 }

@@ -45,7 +45,8 @@ struct workplace {
     char id[40];
 };
 int workplace_open(struct workplace *w, const char *root, const char *id, struct err *err);
-void workplace_release(struct workplace *w); /* removes the folder */
+/* Removes the folder, unless its container could not be removed: then a later sweep needs it. */
+void workplace_release(struct workplace *w, bool keep);
 /* 1: its berth is dead (and the lock is now held by *lock_fd), 0: it lives or is not below this root. */
 int workplace_is_orphan(int root_fd, const char *id, int *lock_fd);
 
@@ -76,7 +77,7 @@ void run_warn(struct run *r, const char *fmt, ...) ATTR_PRINTF(2, 3);
 int run_check(struct run *r, struct err *err);
 /* Container description from op, mounts and outputs; create it. */
 int run_create(struct run *r, struct err *err);
-/* Outputs that are not bind mounts are copied out. */
+/* Outputs that are not bind mounts are copied out; of those that are, devices, FIFOs, sockets and set-ID bits go. */
 int run_collect(struct run *r, struct err *err);
 json_t *run_record(struct run *r, const struct err *failure, struct err *err);
 

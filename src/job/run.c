@@ -202,13 +202,18 @@ static int run_container(struct run *r, struct err *err)
     return rc;
 }
 
-static int exit_code_of(const struct engine_exit *e)
+static int stopped_code(const struct run_opts *o)
+{
+    return o->stopped_exit_code ? o->stopped_exit_code() : 130;
+}
+
+static int exit_code_of(const struct run_opts *o, const struct engine_exit *e)
 {
     switch (e->end) {
     case ENGINE_TIMED_OUT:
         return 124;
     case ENGINE_STOPPED:
-        return 130;
+        return stopped_code(o);
     case ENGINE_EXITED:
     case ENGINE_OOM:
     case ENGINE_NOT_STARTED:
@@ -234,17 +239,19 @@ static int keep_results(struct run *r, const struct err *failure, struct err *er
 
 static void clean_up(struct run *r)
 {
+    bool left = false;
     if (r->container[0]) {
         struct err err = ERR_INIT;
-        if (engine_remove(r->opts->engine, r->container, &err) < 0)
-            run_warn(r, "container %s could not be removed: %s", r->container, err.text);
+        left = engine_remove(r->opts->engine, r->container, &err) < 0;
+        if (left)
+            run_warn(r, "container %.12s could not be removed now, a later run will: %s", r->container, err.text);
     }
     stage_free(r->stage);
     results_release(&r->results);
     watch_end(&r->watch);
     if (r->stop.event_fd >= 0)
         cancel_release(&r->stop);
-    workplace_release(&r->work);
+    workplace_release(&r->work, left);
     pthread_mutex_destroy(&r->events_mu);
 }
 
@@ -276,13 +283,13 @@ static int whole_run(struct run *r, struct err *err)
     if (prepare(r, err) < 0 || watch_again(r, err) < 0 || cancel_check(&r->stop, err) < 0 || run_container(r, err) < 0)
         return -1;
     r->result->end = r->exit.end;
-    r->result->exit_code = exit_code_of(&r->exit);
+    r->result->exit_code = exit_code_of(r->opts, &r->exit);
     return 0;
 }
 
-static int exit_code_of_error(const struct err *err)
+static int exit_code_of_error(struct run *r, const struct err *err)
 {
-    return err->kind == ERR_CANCELLED ? 130 : err->kind == ERR_TIMEOUT ? 124 : 125;
+    return err->kind == ERR_CANCELLED ? stopped_code(r->opts) : atomic_load(&r->watch.timed_out) ? 124 : 125;
 }
 
 int job_run(const struct run_opts *opts, struct run_result *result, struct err *err)
@@ -301,7 +308,7 @@ int job_run(const struct run_opts *opts, struct run_result *result, struct err *
     if (rc == 0) {
         rc = whole_run(&r, err);
         if (rc < 0)
-            result->exit_code = exit_code_of_error(err);
+            result->exit_code = exit_code_of_error(&r, err);
         struct err second = ERR_INIT;
         if (keep_results(&r, rc < 0 ? err : NULL, &second) < 0 && rc == 0) {
             result->exit_code = 125;

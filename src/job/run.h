@@ -59,13 +59,14 @@ struct run_opts {
     uint64_t log_max_bytes;    /* kept per stream; 0: 1 GiB */
     uint64_t output_max_bytes; /* 0: 1 TiB */
     const struct cancel *cancel;
+    int (*stopped_exit_code)(void); /* what to end with after `cancel`; NULL: 130 */
     struct run_events events;
 };
 
 struct run_result {
     char job_id[40];
     enum engine_end end;
-    int exit_code; /* what the command line should end with: the container's, or 124, 125, 126, 127, 130 */
+    int exit_code; /* what the command line should end with: the container's, or 124, 125, 126, 127, 130, 143 */
     uint64_t phase_ms[RUN_PHASE_COUNT];
     uint64_t first_output_ms; /* from the start of the container; UINT64_MAX: none */
     uint64_t bytes_fetched, bytes_cached;

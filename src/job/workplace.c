@@ -38,10 +38,10 @@ int workplace_open(struct workplace *w, const char *root, const char *id, struct
     return w->path ? 0 : -1;
 }
 
-void workplace_release(struct workplace *w)
+void workplace_release(struct workplace *w, bool keep)
 {
     struct err err = ERR_INIT;
-    if (w->root_fd >= 0 && w->path)
+    if (w->root_fd >= 0 && w->path && !keep)
         fs_remove_tree(w->root_fd, w->id, &err); /* what stays is swept by a later start */
     auto_close(&w->lock_fd);
     auto_close(&w->root_fd);

@@ -120,7 +120,7 @@ static void a_released_workplace_leaves_nothing(void **state)
     assert_int_equal(workplace_open(&w, f->dir, "j-2", &f->err), 0);
     assert_int_equal(access(w.path, F_OK), 0);
     AUTO_STR path = str_dup(w.path, &f->err);
-    workplace_release(&w);
+    workplace_release(&w, false);
     assert_int_equal(access(path, F_OK), -1);
 }
 
