@@ -3,12 +3,17 @@
 
 #define LISTED_MAX 100000
 
+/* Docker kills at once; Podman stops with grace, ten seconds for a PID 1 without a handler, unless its own API is told
+ * otherwise. */
 int docker_remove(void *self, const char *id, struct err *err)
 {
+    struct docker *d = self;
     char path[DOCKER_PATH_MAX];
     AUTO_REPLY reply = {0};
-    if (docker_container_path(path, id, "?force=true&v=true", err) < 0 ||
-        docker_call(self, &(struct docker_request){.method = "DELETE", .path = path}, &reply, err) < 0)
+    bool podman = d->flavour == FLAVOUR_PODMAN;
+    const char *how = podman ? "?force=true&v=true&timeout=0" : "?force=true&v=true";
+    struct docker_request req = {.method = "DELETE", .path = path, .libpod = podman};
+    if (docker_container_path(path, id, how, err) < 0 || docker_call(d, &req, &reply, err) < 0)
         return -1;
     if (reply.status / 100 == 2 || reply.status == 404)
         return 0;
