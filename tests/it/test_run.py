@@ -27,7 +27,10 @@ def run(berth, engine):
         path = berth.job(job) if isinstance(job, dict) else job
         return berth("run", "--engine", engine, "-r", results, *options, path, **more)
     yield go
-    assert Engine(engine).containers() == {}, "a container was left behind"
+    left = Engine(engine).containers()
+    for container in left.values():
+        Engine(engine).remove(container)
+    assert left == {}, "a container was left behind"
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def record(folder):
 
 # --- how it ends ------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("cmd, code", [("true", 0), ("exit 3", 3), ("exit 255", 255), ("kill -9 $$", 137), (["/no/such/command"], 127),
+@pytest.mark.parametrize("cmd, code", [("true", 0), ("exit 3", 3), ("exit 255", 255), ("sh -c 'kill -9 $$'; exit $?", 137), (["/no/such/command"], 127),
                                        (["/etc/passwd"], 126)], ids=["0", "3", "255", "killed", "not found", "not executable"])
 def test_berth_ends_with_the_containers_exit_code(run, results, cmd, code):
     got = run(nosana([], cmd))
@@ -149,7 +152,7 @@ def test_an_engine_that_vanishes_is_an_error_and_its_container_is_removed_later(
 
 def test_no_engine_at_all_is_a_clear_error(berth, tmp_path):
     got = berth("run", "--engine", f"unix://{tmp_path}/none.sock", berth.job(nosana([], "true")))
-    assert got.code == 125 and "none.sock" in got.errors and "doctor" in got.errors, got
+    assert got.code == 125 and "none.sock" in got.errors and "hint: " in got.errors, got
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -250,7 +253,7 @@ def test_outputs_of_a_failed_container_are_kept(run, results):
 
 
 def test_a_user_other_than_root_can_write_outputs(run, engine, results):
-    image = Engine(engine).image("localhost/nobody:1", "USER 65534:65534")
+    image = Engine(engine).image("localhost/nobody:latest", "USER 65534:65534")
     got = run(bacalhau([], "id -u; umask 077; mkdir /out/d; echo mine >/out/d/f", image=image, ResultPaths=OUT))
     assert got.code == 0 and got.out == b"65534\n", got
     assert tree(results / "outputs") == {"out/d/f": b"mine\n"}
@@ -258,7 +261,7 @@ def test_a_user_other_than_root_can_write_outputs(run, engine, results):
 
 def test_odd_outputs_neither_break_berth_nor_stay_dangerous(berth, run, results):
     got = run(bacalhau([], r"""cd /out; echo fine >f; ln -s /etc/shadow shadow; ln -s ../../.. up; mkfifo fifo; mknod null c 1 3; mknod disk b 8 0;
-        cp /bin/busybox suid; chmod 6755 suid; mkdir sgid; chmod 2777 sgid; echo nl >"$(printf 'new\nline')"; truncate -s 1T sparse;
+        cp /bin/busybox suid; chmod 6755 suid; mkdir sgid; chmod 2777 sgid; echo nl >"$(printf 'new\nline')"; truncate -s 1099511627776 sparse;
         mkdir locked; echo in >locked/f; chmod 000 locked""", ResultPaths=OUT))
     assert got.code == 0, got
     out = results / "outputs/out"
@@ -294,7 +297,7 @@ def test_a_nosana_cmd_is_a_shells_as_text_and_plain_as_a_list(run):
 
 
 def test_the_images_own_command_runs_where_the_job_names_none(run, engine):
-    image = Engine(engine).image("localhost/speaks:1", 'CMD ["echo", "my own words"]')
+    image = Engine(engine).image("localhost/speaks:latest", 'CMD ["echo", "my own words"]')
     job = nosana([], None, image=image)
     del job["ops"][0]["args"]["cmd"]
     got = run(job)
@@ -359,14 +362,14 @@ def test_F25_allowWrite_gives_a_private_copy(berth, run, s3, bucket):
 
 
 def test_a_copy_can_be_written_by_any_user(run, engine, s3, bucket):
-    image = Engine(engine).image("localhost/nobody:1", "USER 65534:65534")
+    image = Engine(engine).image("localhost/nobody:latest", "USER 65534:65534")
     got = run(nosana([resource(f"{s3.endpoint}/{bucket}/d", user=s3, allowWrite=True)], "echo mine >>/data/sub/c.txt && cat /data/sub/c.txt",
                      image=image))
     assert got.code == 0 and got.out == b"gamma\nmine\n", got
 
 
 def test_any_user_can_read_an_input(run, engine, s3, bucket):
-    image = Engine(engine).image("localhost/nobody:1", "USER 65534:65534")
+    image = Engine(engine).image("localhost/nobody:latest", "USER 65534:65534")
     got = run(bacalhau([s3_input(bucket, "d/")], "cat /data/sub/c.txt", image=image), env=s3.env)
     assert got.code == 0 and got.out == b"gamma\n", got
 
@@ -466,7 +469,8 @@ def test_inputs_that_take_too_long_end_the_run_with_124(berth, run, s3, bucket, 
 def test_a_run_record_runs_again(berth, run, s3, bucket, results):
     first = run(nosana([resource(f"{s3.endpoint}/{bucket}/d", user=s3)], "cat /data/*.txt; echo e >&2; exit 6", env={"A": "b"}))
     assert first.code == 6, first
-    again = run(results / "berth.json", results="again", env=s3.env)
+    again = run(results / "berth.json", "-V", f"input0.access_key_id={s3.access}", "-V",
+                f"input0.secret_access_key={s3.secret}", results="again")
     assert again.code == 6 and again.out == first.out == b"alpha\nbeta\n", again
     a, b = record(results), record(berth.cwd / "again")
     assert a["job"] == b["job"] and a["inputs"][0]["snapshot"] == b["inputs"][0]["snapshot"] and a["id"] != b["id"]
@@ -475,7 +479,7 @@ def test_a_run_record_runs_again(berth, run, s3, bucket, results):
 def test_a_run_record_needs_its_secrets_anew(run, s3, bucket, results):
     assert run(nosana([resource(f"{s3.endpoint}/{bucket}/d", user=s3)], "true")).code == 0
     got = run(results / "berth.json", results="again")
-    assert got.code == 125 and "403" in got.errors, got
+    assert got.code == 125 and "-V input0.access_key_id=" in got.errors and got.out == b"", got
 
 
 def test_a_run_record_brings_back_the_versions_of_then(berth, run, s3, results):
