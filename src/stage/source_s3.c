@@ -9,7 +9,7 @@
 
 struct source_s3_state {
     struct source base;
-    struct creds *creds;
+    struct creds *creds; /* borrowed from the stage's logins */
     struct s3 *s3;
     struct s3_resolution *now;
     struct buf location, version; /* of the last file() */
@@ -158,7 +158,6 @@ static void free_s3(struct source *base)
     struct source_s3_state *s = state_of(base);
     s3_resolution_free(s->now);
     s3_free(s->s3);
-    creds_free(s->creds);
     buf_release(&s->location);
     buf_release(&s->version);
     free(base->identity);
@@ -229,16 +228,61 @@ static char *label_of(const struct input *in, struct err *err)
     return buf_take(&b, "label of an input", err);
 }
 
+/* --- credentials: asked for once, however many inputs use them ---------------------------------------------------- */
+
+struct s3_login {
+    struct s3_login *next;
+    const struct source_s3 *src; /* whose keys; borrowed from the job */
+    struct creds *creds;
+};
+
+static bool same_keys(const struct source_s3 *a, const struct source_s3 *b)
+{
+    return str_eq(a->access_key_id, b->access_key_id) && str_eq(a->secret_access_key, b->secret_access_key) &&
+           str_eq(a->session_token, b->session_token);
+}
+
+static struct creds *log_in(struct stage *stage, const struct source_s3 *src, struct err *err)
+{
+    for (struct s3_login *l = stage->s3_logins; l; l = l->next)
+        if (same_keys(l->src, src))
+            return l->creds;
+    const struct creds_opts who = {
+        .job = {src->access_key_id, src->secret_access_key, src->session_token},
+        .ambient = stage->opts.access.ambient,
+        .profile = stage->opts.access.profile,
+    };
+    struct s3_login *mine = calloc(1, sizeof *mine);
+    if (!mine) {
+        err_nomem(err);
+        return NULL;
+    }
+    if (creds_open(&mine->creds, &who, err) < 0) {
+        free(mine);
+        return NULL;
+    }
+    mine->src = src;
+    mine->next = stage->s3_logins;
+    stage->s3_logins = mine;
+    return mine->creds;
+}
+
+void source_s3_logout(struct stage *s)
+{
+    while (s->s3_logins) {
+        struct s3_login *l = s->s3_logins;
+        s->s3_logins = l->next;
+        creds_free(l->creds);
+        free(l);
+    }
+}
+
 static int open_client(struct source_s3_state *s, struct err *err)
 {
     const struct stage_opts *o = &s->base.stage->opts;
     const struct source_s3 *src = &s->base.input->s3;
-    const struct creds_opts who = {
-        .job = {src->access_key_id, src->secret_access_key, src->session_token},
-        .ambient = o->access.ambient,
-        .profile = o->access.profile,
-    };
-    if (creds_open(&s->creds, &who, err) < 0)
+    s->creds = log_in(s->base.stage, src, err);
+    if (!s->creds)
         return -1;
     if (!creds_anonymous(s->creds) && creds_scope(s->creds, s->base.principal, err) < 0)
         return -1;

@@ -101,6 +101,7 @@ void stage_free(struct stage *s)
     for (size_t i = 0; s->in && i < s->n; i++)
         input_release(&s->in[i]);
     free(s->in);
+    source_s3_logout(s);
     s3_memory_free(s->s3_memory);
     arena_free(s->arena);
     if (s->stop.event_fd >= 0)

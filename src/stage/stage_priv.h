@@ -87,6 +87,7 @@ struct stage {
     struct stage_input *in; /* n of them */
     struct cache_lease *lease;
     struct s3_memory *s3_memory; /* what servers taught one input serves all */
+    struct s3_login *s3_logins;  /* credentials in use, one for equal keys; written before the inputs run */
     struct cancel stop;          /* raised by the first failure or by opts.cancel */
     const struct store_ops *store;
     struct {
@@ -109,6 +110,7 @@ struct stage {
     } folder;
 };
 
+void source_s3_logout(struct stage *s); /* after the last source is gone */
 void stage_warn(struct stage *s, size_t input, const char *fmt, ...) ATTR_PRINTF(3, 4);
 void store_folder_release(struct stage *s);
 /* Below the folder of `berth fetch`: the target, without its slash, and the path. Owned. */
