@@ -41,15 +41,20 @@ static void close_files(struct cache_fill *f)
     f->map_fd = f->fd = -1;
 }
 
+/* The map goes first: one that outlived its data would vouch for bytes of a file that is begun anew. */
+static void unlink_both(const struct cache_fill *f)
+{
+    unlink_partial(f, "map");
+    unlink_partial(f, "data");
+}
+
 /* Free the fill but not its lock. */
 static void fill_discard(struct cache_fill *f, bool keep)
 {
-    bool had_map = f->map_fd >= 0, had_data = f->fd >= 0;
+    bool opened = f->fd >= 0;
     close_files(f);
-    if (!keep && had_map)
-        unlink_partial(f, "map");
-    if (!keep && had_data)
-        unlink_partial(f, "data");
+    if (!keep && opened)
+        unlink_both(f);
     free(f);
 }
 
@@ -138,6 +143,15 @@ static int open_map(struct cache_fill *f, uint64_t size, uint64_t part_bytes, st
     return partmap_open(&f->map, f->map_fd, size, part_bytes, (struct span){identity, (size_t)n}, err);
 }
 
+/* How far the file must reach if the map is right. */
+static uint64_t end_of_marks(const struct partmap *m, uint64_t size)
+{
+    uint64_t n = partmap_count(m);
+    while (n && !partmap_has(m, n - 1))
+        n--;
+    return n == partmap_count(m) ? size : n * partmap_part_bytes(m);
+}
+
 static int prepare_data(const struct cache_fill *f, uint64_t size, struct err *err)
 {
     struct stat st;
@@ -146,6 +160,11 @@ static int prepare_data(const struct cache_fill *f, uint64_t size, struct err *e
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_REFUSED, "partial/%s.data is not a file", f->key);
     bool resumes = f->map && partmap_done_bytes(f->map) > 0;
+    if (resumes && (uint64_t)st.st_size < end_of_marks(f->map, size)) { /* somebody else cut it */
+        resumes = false;
+        if (partmap_clear(f->map, 0, partmap_count(f->map), err) < 0)
+            return -1;
+    }
     if (!resumes && st.st_size > 0 && ftruncate(f->fd, 0) < 0)
         return err_sys(err, "truncate a partial");
     /* Only where data must survive a power cut is the disk a disk: on tmpfs, setting aside means filling with zeros. */
@@ -163,8 +182,7 @@ int cache_fill_open(struct cache_fill *f, uint64_t size, uint64_t part_bytes, in
     if (f->fd < 0 || (resumable && open_map(f, size, part_bytes, err) < 0) || prepare_data(f, size, err) < 0) {
         if (err->kind == ERR_NOSPACE && f->fd >= 0) {
             close_files(f);
-            unlink_partial(f, "data");
-            unlink_partial(f, "map");
+            unlink_both(f);
         }
         return err_wrap(err, "cache");
     }
@@ -241,6 +259,8 @@ static int store(struct cache_fill *f, struct pending *p, struct err *err)
 {
     if (check_partial(f, p->size, err) < 0 || choose_id(p, err) < 0 || lock_blob(f->cache, p, err) < 0)
         return -1;
+    if (f->map)
+        unlink_partial(f, "map");
     if (place_blob(f, p, err) == 0)
         return 0;
     locks_drop(f->cache->locks, p->blob_lock);
@@ -279,8 +299,6 @@ int cache_fill_commit(struct cache_fill *f, const struct cache_origin *origin, u
     }
     *out = (struct cache_blob){.found = true, .size = size};
     memcpy(out->id, p->id, sizeof out->id);
-    if (f->map_fd >= 0)
-        unlink_partial(f, "map");
     close_files(f);
     free(f);
     return writer_add(c, p, err) < 0 ? err_wrap(err, "cache") : 0; /* the locks go on with `p` */

@@ -166,6 +166,25 @@ int orphans_sweep(struct cache *c, bool remove, uint64_t *count, uint64_t *bytes
     return rc;
 }
 
+/* A map before its data, see fill.c. */
+static int remove_partial(int dir, const char *key, const char *name, struct err *err)
+{
+    char map[ORIGIN_KEY_MAX + 8];
+    snprintf(map, sizeof map, "%s.map", key);
+    if ((unlinkat(dir, map, 0) < 0 && errno != ENOENT) || (unlinkat(dir, name, 0) < 0 && errno != ENOENT))
+        return err_sys(err, "remove partial/%s", name);
+    return 0;
+}
+
+/* A map that has its data beside it goes with that. */
+static bool is_second(int dir, const char *key, const char *name)
+{
+    char data[ORIGIN_KEY_MAX + 8];
+    struct stat st;
+    snprintf(data, sizeof data, "%s.data", key);
+    return span_ends(span_of(name), SPAN_LIT(".map")) && fstatat(dir, data, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* Where it is of nobody, its lock can be had. */
 static int look_at_partial(struct cache *c, int dir, const char *name, int64_t before_ms, bool remove,
                            struct partials *out, struct err *err)
@@ -174,7 +193,8 @@ static int look_at_partial(struct cache *c, int dir, const char *name, int64_t b
     struct stat st;
     text_copy(key, sizeof key, (struct span){name, strcspn(name, ".")});
     size_t digits = strspn(key + (key[0] == 'r'), "0123456789abcdef");
-    if (digits != 32 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+    if (digits != 32 || is_second(dir, key, name) || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !S_ISREG(st.st_mode))
         return 0;
     uint64_t bytes = (uint64_t)st.st_blocks * 512;
     struct lock_name lock = lock_name_of(LOCK_ORIGIN, key);
@@ -188,8 +208,8 @@ static int look_at_partial(struct cache *c, int dir, const char *name, int64_t b
     if (of_no_use || (int64_t)st.st_mtim.tv_sec * 1000 < before_ms) {
         out->stale++;
         out->stale_bytes += bytes;
-        if (remove && unlinkat(dir, name, 0) < 0 && errno != ENOENT)
-            rc = err_sys(err, "remove partial/%s", name);
+        if (remove)
+            rc = remove_partial(dir, key, name, err);
     }
     locks_drop(c->locks, lock);
     return rc;

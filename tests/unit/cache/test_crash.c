@@ -14,11 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ROUNDS    50
-#define STEPS_MAX 60
-#define KEYS      80
-#define FILES     15
-#define NO_TRACE  77
+#define ROUNDS     50
+#define STEPS_MAX  60
+#define KEYS       80
+#define FILES      15
+#define PARTS      UINT64_C(100)
+#define PART_BYTES 1000
+#define NO_TRACE   77
 
 struct work {
     struct fixture *f;
@@ -50,23 +52,37 @@ static void step_snapshot(struct work *w, struct rng *rng)
     cache_lease_free(l);
 }
 
-static void step_partial(struct work *w, struct rng *rng)
+static struct cache_fill *begin_big(struct fixture *f, const char *key, int *fd, struct partmap **map)
 {
     struct err err = ERR_INIT;
-    struct cache_origin origin = origin_of("big", "v1", 100000);
+    struct cache_origin origin = origin_of(key, "v1", PARTS * PART_BYTES);
     struct cache_fill *fill;
     struct cache_blob hit;
     enum cache_fill_state state;
+    assert_ok(cache_fill_begin(f->c, f->lease, &origin, &fill, &hit, &state, &err), err);
+    assert_int_not_equal(state, CACHE_FILL_BUSY);
+    if (fill)
+        assert_ok(cache_fill_open(fill, PARTS * PART_BYTES, PART_BYTES, fd, map, &err), err);
+    return fill;
+}
+
+static void write_part(int fd, struct partmap *map, uint64_t part)
+{
+    struct err err = ERR_INIT;
+    uint64_t content[PART_BYTES / sizeof(uint64_t)];
+    for (unsigned k = 0; k < ARRAY_LEN(content); k++)
+        content[k] = part;
+    assert_ok(fs_pwrite_all(fd, content, sizeof content, part * PART_BYTES, &err), err);
+    assert_ok(partmap_mark(map, part, &err), err);
+}
+
+static void step_partial(struct work *w, struct rng *rng)
+{
     struct partmap *map;
     int fd;
-    assert_ok(cache_fill_begin(w->f->c, w->f->lease, &origin, &fill, &hit, &state, &err), err);
-    assert_int_equal(state, CACHE_FILL_MINE);
-    assert_ok(cache_fill_open(fill, 100000, 1000, &fd, &map, &err), err);
-    for (int i = 0; i < 5; i++) {
-        uint64_t part = rng_below(rng, 100);
-        assert_ok(fs_pwrite_all(fd, &part, sizeof part, part * 1000, &err), err);
-        assert_ok(partmap_mark(map, part, &err), err);
-    }
+    struct cache_fill *fill = begin_big(w->f, "big", &fd, &map);
+    for (int i = 0; i < 5; i++)
+        write_part(fd, map, rng_below(rng, PARTS));
     cache_fill_abandon(fill, true);
 }
 
@@ -111,22 +127,16 @@ static void kill_after(pid_t pid, int steps_fd, struct rng *rng)
 }
 
 /* What a partial's map claims is in the partial. */
-static void assert_parts(struct fixture *f)
+static void assert_parts(struct fixture *f, const char *key)
 {
     struct err err = ERR_INIT;
-    struct cache_origin origin = origin_of("big", "v1", 100000);
-    struct cache_fill *fill;
-    struct cache_blob hit;
-    enum cache_fill_state state;
     struct partmap *map;
     int fd;
-    assert_ok(cache_fill_begin(f->c, f->lease, &origin, &fill, &hit, &state, &err), err);
-    assert_int_equal(state, CACHE_FILL_MINE);
-    assert_ok(cache_fill_open(fill, 100000, 1000, &fd, &map, &err), err);
-    for (uint64_t part = 0, got; part < 100; part++) {
+    struct cache_fill *fill = begin_big(f, key, &fd, &map);
+    for (uint64_t part = 0, got; fill && part < PARTS; part++) {
         if (!partmap_has(map, part))
             continue;
-        assert_ok(fs_pread_all(fd, &got, sizeof got, part * 1000, &err), err);
+        assert_ok(fs_pread_all(fd, &got, sizeof got, part * PART_BYTES, &err), err);
         assert_int_equal(got, part);
     }
     cache_fill_abandon(fill, true);
@@ -162,7 +172,7 @@ static void after_a_kill_at_any_instant_index_and_files_agree(void **state)
         assert_agreement(f);
         assert_int_equal(index_number(f, "SELECT count(*) FROM leases"), 1);
         assert_int_equal(index_number(f, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
-        assert_parts(f);
+        assert_parts(f, "big");
         fixture_close(f);
     }
     print_message("orphans left and removed: %u\n", orphans);
@@ -171,8 +181,24 @@ static void after_a_kill_at_any_instant_index_and_files_agree(void **state)
 /* The same between any two system calls: a short life of a cache is run under ptrace and killed at its n-th call, for
  * many n. */
 
-#define CALLS_STRIDE 7
+#define CALLS_STRIDE 11
 #define CALLS_MAX    20000
+
+static void one_big_file(struct fixture *f, const char *key, bool commit)
+{
+    struct err err = ERR_INIT;
+    struct cache_verified how = {0};
+    struct cache_blob blob;
+    struct partmap *map;
+    int fd;
+    struct cache_fill *fill = begin_big(f, key, &fd, &map);
+    for (uint64_t part = 0; part < PARTS; part += commit ? 1 : 50)
+        write_part(fd, map, part);
+    if (commit)
+        assert_ok(cache_fill_commit(fill, NULL, PARTS * PART_BYTES, &how, &blob, &err), err);
+    else
+        cache_fill_abandon(fill, true);
+}
 
 static void one_life(void *ctx)
 {
@@ -188,6 +214,8 @@ static void one_life(void *ctx)
     fixture_open(w->f);
     blobs[0] = store(w->f->c, w->f->lease, "a", 1, 100, true);
     blobs[1] = store(w->f->c, w->f->lease, "b", 2, 100, false);
+    one_big_file(w->f, "whole", true);
+    one_big_file(w->f, "half", false);
     snapshot_of(w->f->c, w->f->lease, blobs, 2, id);
     struct cache_entry e = {.identity = "input"};
     memcpy(e.snapshot, id, sizeof id);
@@ -236,6 +264,8 @@ static void assert_whole_again(struct fixture *f)
     assert_ok(cache_verify(f->c, &(struct cache_verify_opts){.repair = true}, &v, &err), err);
     assert_int_equal(v.damaged + v.missing, 0);
     assert_agreement(f);
+    assert_parts(f, "whole");
+    assert_parts(f, "half");
     store(f->c, f->lease, "c", 3, 100, true);
     assert_true(is_stored(f->c, "c"));
     fixture_close(f);

@@ -167,7 +167,7 @@ static void an_interrupted_fetch_goes_on_with_the_parts_it_had(void **state)
     int fd;
     struct cache_fill *fill = begin_parts(f, "v1", &fd, &map);
     assert_non_null(map);
-    assert_ok(fs_pwrite_all(fd, "part", 4, 20000, &err), err);
+    assert_ok(fs_pwrite_all(fd, "part", 4, 29996, &err), err);
     assert_ok(partmap_mark(map, 2, &err), err);
     cache_fill_abandon(fill, true);
     fixture_close(f);
@@ -175,10 +175,30 @@ static void an_interrupted_fetch_goes_on_with_the_parts_it_had(void **state)
     fill = begin_parts(f, "v1", &fd, &map);
     assert_true(partmap_has(map, 2));
     assert_false(partmap_has(map, 1));
-    assert_ok(fs_pread_all(fd, got, 4, 20000, &err), err);
+    assert_ok(fs_pread_all(fd, got, 4, 29996, &err), err);
     assert_memory_equal(got, "part", 4);
     cache_fill_abandon(fill, false);
     assert_int_equal(files_below(f, "partial"), 0);
+}
+
+static void a_map_whose_data_was_cut_or_removed_vouches_for_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct partmap *map;
+    int fd;
+    for (int removed = 0; removed < 2; removed++) {
+        struct cache_fill *fill = begin_parts(f, "v1", &fd, &map);
+        assert_ok(fs_pwrite_all(fd, "part", 4, 89996, &err), err);
+        assert_ok(partmap_mark(map, 0, &err), err);
+        assert_ok(partmap_mark(map, 8, &err), err);
+        assert_int_equal(ftruncate(fd, removed ? 0 : 85000), 0);
+        cache_fill_abandon(fill, true);
+        fill = begin_parts(f, "v1", &fd, &map);
+        assert_int_equal(partmap_done_bytes(map), 0);
+        assert_int_equal(lseek(fd, 0, SEEK_END), 0);
+        cache_fill_abandon(fill, false);
+    }
 }
 
 static void another_version_does_not_go_on_with_the_parts_of_the_old(void **state)
@@ -271,6 +291,7 @@ int main(void)
         TEST(waiting_for_a_fetch_can_be_cancelled),
         TEST(a_file_of_another_size_than_stated_is_refused_and_leaves_nothing),
         TEST(an_interrupted_fetch_goes_on_with_the_parts_it_had),
+        TEST(a_map_whose_data_was_cut_or_removed_vouches_for_nothing),
         TEST(another_version_does_not_go_on_with_the_parts_of_the_old),
         TEST(a_fetch_without_version_is_kept_under_the_version_it_learned),
         TEST(links_inside_the_cache_are_not_followed),
