@@ -1,4 +1,5 @@
 /* Many files of one input through the transfer engine, a window at a time. */
+#include "base/fs.h"
 #include "stage/stage_priv.h"
 
 #include <limits.h>
@@ -120,6 +121,29 @@ static int launch(struct fetch *f, bool head_only, struct err *err)
     return rc;
 }
 
+/* What the source has already is stored without a request, and comes back through the queue all the same. Takes `f`
+ * over in either case. */
+static int store_content(struct fetch *f, struct span content, struct err *err)
+{
+    struct stage_input *in = f->in;
+    struct partmap *map = NULL; /* none for so few bytes */
+    int fd = -1;
+    f->expected_size = f->result.size = content.n;
+    f->result.verified_by.kind = DIGEST_SHA256;
+    if (in->stage->store->open(f, content.n, &fd, &map, err) < 0 ||
+        fs_pwrite_all(fd, content.p, content.n, 0, err) < 0 ||
+        digest_bytes(DIGEST_SHA256, content.p, content.n, &f->result.verified_by, err) < 0) {
+        in->stage->store->abandon(f, false);
+        fetch_free(f);
+        return -1;
+    }
+    f->result.verified = true;
+    atomic_fetch_add(&in->shown.group.bytes_done, content.n);
+    in->own.in_flight++;
+    hand_back(f);
+    return 0;
+}
+
 /* --- fetching ----------------------------------------------------------------------------------------------------- */
 
 static void count_stored(struct stage_input *in, const struct fetch *f)
@@ -190,7 +214,8 @@ static int start_one(struct stage_input *in, size_t i, struct err *err)
             count_there(in, file.size);
         return rc < 0 ? -1 : state == CACHE_FILL_HIT;
     }
-    return launch(f, false, err) < 0 ? -1 : 1;
+    int started = file.content.p ? store_content(f, file.content, err) : launch(f, false, err);
+    return started < 0 ? -1 : 1;
 }
 
 /* Files that another job is fetching: wait for it outside the window, then take what it left or take over. */

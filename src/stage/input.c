@@ -93,7 +93,7 @@ static int look_up_batch(struct stage_input *in, size_t first, size_t n, struct 
         struct source_file f;
         src->ops->file(src, first + k, &f);
         origins[k] = (struct cache_origin){src->ops->name, arena_dup(a, f.location), arena_dup(a, f.version), f.size};
-        in->own.proved[first + k] = f.proved;
+        in->own.proved[first + k] = f.proved || f.content.p;
     }
     if (rc == 0)
         rc = arena_check(a, err);

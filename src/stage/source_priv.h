@@ -17,6 +17,7 @@ struct source_file {
     uint64_t size;        /* XFER_SIZE_UNKNOWN possible */
     int64_t modified_ms;  /* 0: unknown */
     bool proved;          /* resolving it already proved that these credentials may read it */
+    struct span content;  /* resolving already gave its bytes (at most one part): no request follows; p NULL: not so */
 };
 
 struct source_ops {
