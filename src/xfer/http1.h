@@ -69,6 +69,7 @@ struct http1_body {
     size_t line_n;   /* bytes of the line or trailer under way */
     bool line_empty; /* nothing but CR seen on this trailer line */
     bool size_done;  /* the digits of the chunk size are over */
+    bool extension;  /* behind the ';' */
     unsigned size_digits;
 };
 

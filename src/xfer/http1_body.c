@@ -31,7 +31,7 @@ static void begin_line(struct http1_body *b, enum http1_chunk_state state)
     b->state = state;
     b->line_n = 0;
     b->line_empty = true;
-    b->size_done = false;
+    b->size_done = b->extension = false;
     b->size_digits = 0;
 }
 
@@ -55,9 +55,10 @@ static int chunk_size_char(struct http1_body *b, char c, struct err *err)
         b->left = b->left << 4 | (uint64_t)digit;
         return 0;
     }
-    if (!b->size_done && c != ';' && c != '\r' && c != ' ' && c != '\t')
+    if (!b->extension && c != ';' && c != '\r' && c != ' ' && c != '\t')
         return err_set(err, ERR_PROTOCOL, "a chunk's size is not a number");
     b->size_done = true;
+    b->extension = b->extension || c == ';';
     return 0;
 }
 

@@ -32,6 +32,7 @@
 
 struct gate {
     uint32_t limit, max;
+    uint32_t last_step; /* by which it grew, until that is known to have helped */
     uint64_t window_start_ms, window_worth;
     bool saturated;     /* the limit was reached in this window: only then growing can help */
     uint64_t best_rate; /* worth per second at the limit before the last step */

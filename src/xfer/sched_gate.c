@@ -35,10 +35,13 @@ static void judge_window(struct gate *g, uint64_t elapsed_ms, uint64_t now_ms)
         return;
     }
     if (rate > g->best_rate + g->best_rate * GATE_GAIN_PERCENT / 100) {
+        uint32_t more = g->max - g->limit < GATE_STEP ? g->max - g->limit : GATE_STEP;
         g->best_rate = rate;
-        g->limit = g->limit + GATE_STEP < g->max ? g->limit + GATE_STEP : g->max;
+        g->limit += more;
+        g->last_step = more;
     } else {
-        g->limit = g->limit > GATE_START + GATE_STEP ? g->limit - GATE_STEP : g->limit;
+        g->limit -= g->last_step;
+        g->last_step = 0;
         g->best_rate = rate - rate * GATE_GAIN_PERCENT / 100; /* conditions change: the next probe starts afresh */
         g->hold_until_ms = now_ms + GATE_HOLD_MS;
     }
@@ -68,6 +71,7 @@ void gate_pressed(struct gate *g, uint64_t started_ms, uint64_t retry_after_ms, 
         return;
     g->limit = g->limit > 1 ? g->limit / 2 : 1;
     g->presses++;
+    g->last_step = 0;
     g->pressed_at_ms = now_ms;
     g->best_rate = 0;
     g->hold_until_ms = g->blocked_until_ms;

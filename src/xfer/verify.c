@@ -99,9 +99,12 @@ bool verify_is_ordered(const struct verify *v)
     return v && !v->passing_all && (v->ordered_kinds != 0 || (v->git && v->size != XFER_SIZE_UNKNOWN));
 }
 
-uint64_t verify_hashed(const struct verify *v)
+uint64_t verify_hashed(struct verify *v)
 {
-    return v->front.hashed;
+    pthread_mutex_lock(&v->mu);
+    bool stale = v->front.restarts != v->restarts;
+    pthread_mutex_unlock(&v->mu);
+    return stale ? 0 : v->front.hashed;
 }
 
 bool verify_covers(const struct verify *v, const struct xfer_want *want)

@@ -28,7 +28,7 @@ unsigned verify_passing_kinds(const struct verify *v);
 bool verify_is_ordered(const struct verify *v);
 
 /* How far the ordered digests are; for the one thread that advances them. */
-uint64_t verify_hashed(const struct verify *v);
+uint64_t verify_hashed(struct verify *v);
 /* Whether what is computed covers what `want` asks for. `v` may be NULL. */
 bool verify_covers(const struct verify *v, const struct xfer_want *want);
 /* Whether verify_finish() needs no byte of the file (all parts passed by, nothing in order). `v` may be NULL. */

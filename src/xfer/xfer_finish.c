@@ -29,13 +29,12 @@ static struct verify *verify_of(struct xfer_file *f)
     return v;
 }
 
-/* Hash up to the front until it no longer moves; false where the file is to finish now. */
+/* Hash up to the front until it no longer moves. */
 static void follow_front(struct xfer_file *f, struct err *err)
 {
-    uint64_t at = 0, front;
+    uint64_t at, front;
     struct verify *v;
-    while ((v = verify_of(f)) && !atomic_load(&f->dead) && (front = front_of(f)) > at) {
-        at = at == 0 ? verify_hashed(v) : at;
+    while ((v = verify_of(f)) && !atomic_load(&f->dead) && (front = front_of(f)) > (at = verify_hashed(v))) {
         at = front - at > HASH_STEP ? at + HASH_STEP : front;
         if (verify_advance(v, f->fd, at, cancel_of(f), err) < 0)
             return;
