@@ -42,6 +42,17 @@ static int by_identity(struct cache *c, const char *what, char id[SNAPSHOT_ID_MA
     return rc < 0 ? -1 : 0;
 }
 
+/* As a listing shows it: the first line of the identity. */
+static int by_first_line(struct cache *c, const char *what, char id[SNAPSHOT_ID_MAX], int *n, struct err *err)
+{
+    AUTO_STR line = str_printf(err, "%s\n", what);
+    return line ? first_two(c->index.db,
+                            "SELECT DISTINCT s.id FROM entries e JOIN snapshots s ON s.n = e.snapshot "
+                            "WHERE substr(e.identity, 1, length($1)) = $1 LIMIT 2",
+                            span_of(line), id, n, err)
+                : -1;
+}
+
 static int find(struct cache *c, const char *what, char id[SNAPSHOT_ID_MAX], struct err *err)
 {
     int n = 0;
@@ -57,6 +68,8 @@ static int find(struct cache *c, const char *what, char id[SNAPSHOT_ID_MAX], str
                             "SELECT DISTINCT s.id FROM entries e JOIN snapshots s ON s.n = e.snapshot "
                             "WHERE e.identity = $1 LIMIT 2",
                             text, id, &n, err) < 0)
+        return -1;
+    if (n == 0 && by_first_line(c, what, id, &n, err) < 0)
         return -1;
     if (n == 1)
         return 0;
