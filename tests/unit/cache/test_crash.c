@@ -18,7 +18,7 @@
 #define STEPS_MAX  60
 #define KEYS       80
 #define FILES      15
-#define PARTS      UINT64_C(100)
+#define PARTS      UINT64_C(12)
 #define PART_BYTES 1000
 #define NO_TRACE   77
 
@@ -181,7 +181,7 @@ static void after_a_kill_at_any_instant_index_and_files_agree(void **state)
 /* The same between any two system calls: a short life of a cache is run under ptrace and killed at its n-th call, for
  * many n. */
 
-#define CALLS_STRIDE 11
+#define CALLS_STRIDE 4
 #define CALLS_MAX    20000
 
 static void one_big_file(struct fixture *f, const char *key, bool commit)
@@ -192,7 +192,7 @@ static void one_big_file(struct fixture *f, const char *key, bool commit)
     struct partmap *map;
     int fd;
     struct cache_fill *fill = begin_big(f, key, &fd, &map);
-    for (uint64_t part = 0; part < PARTS; part += commit ? 1 : 50)
+    for (uint64_t part = 0; part < PARTS; part += commit ? 1 : 5)
         write_part(fd, map, part);
     if (commit)
         assert_ok(cache_fill_commit(fill, NULL, PARTS * PART_BYTES, &how, &blob, &err), err);
