@@ -175,7 +175,7 @@ static int find_place(struct s3 *s3, const struct source_s3 *src, const struct s
                                    .region = first_region(src, NULL, s3->creds, opts)};
     if (!fault_region_valid(how.region))
         return err_set(err, ERR_INVALID, "'%.64s' is no region", how.region);
-    if (place_find(s3->arena, src, &how, &s3->places, err) < 0)
+    if (place_find(s3->arena, src, &how, &s3->places, err) < 0 || mirrors_narrow(&s3->mirrors, &s3->places, err) < 0)
         return -1;
     s3->spot = spot_of(s3);
     if (arena_check(s3->arena, err) < 0)

@@ -9,4 +9,8 @@
 int mirrors_front(const struct mirrors *m, const struct s3_place *p, const char *region, struct buf *out,
                   bool *mirrored, struct err *err);
 
+/* A mirror that goes on below the host says what the first segment is: a bucket. Other guesses of
+ * buckets are left out. */
+int mirrors_narrow(const struct mirrors *m, struct s3_places *places, struct err *err);
+
 #endif
