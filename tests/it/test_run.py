@@ -482,26 +482,41 @@ def test_a_run_record_needs_its_secrets_anew(run, s3, bucket, results):
     assert got.code == 125 and "-V input0.access_key_id=" in got.errors and got.out == b"", got
 
 
-def test_a_run_record_brings_back_the_versions_of_then(berth, run, s3, results):
+def test_a_run_record_takes_the_objects_of_then_and_no_others(run, s3, results):
+    name = s3.bucket()
+    s3.fill(name, {"k/f": "f", "k/g": "g"})
+    job = bacalhau([s3_input(name, "k/")], "ls /data")
+    assert run(job, env=s3.env).out == b"f\ng\n"
+    s3.put(name, "k/new", "new")
+    assert run(job, env=s3.env, results="now").out == b"f\ng\nnew\n"
+    got = run(results / "berth.json", results="then", env=s3.env)
+    assert got.code == 0 and got.out == b"f\ng\n", got
+
+
+def test_a_run_record_brings_back_the_version_of_then(berth, run, s3, results):
     name = s3.bucket(versioning=True)
-    s3.fill(name, {"k/f": "then", "k/same": "same"})
-    job = bacalhau([s3_input(name, "k/")], "cat /data/f; ls /data")
-    assert run(job, env=s3.env).out == b"thenf\nsame\n"
-    s3.fill(name, {"k/f": "now", "k/new": "new"})
-    assert run(job, env=s3.env, results="now").out == b"nowf\nnew\nsame\n"
-    pins = berth.job(record(results), "then.json")
-    for cache in (berth.cache, f"{berth.cache}-empty"):
-        got = run(pins, env={**s3.env, "BERTH_CACHE_DIR": str(cache)}, results=f"then-{os.path.basename(cache)}")
-        assert got.code == 0 and got.out == b"thenf\nsame\n", got
+    then = s3.put(name, "k/f", "then")["VersionId"]
+    assert run(bacalhau([s3_input(name, "k/f", VersionID=then)], "cat /data/f"), env=s3.env).out == b"then"
+    s3.put(name, "k/f", "now")
+    got = run(results / "berth.json", results="then", env={**s3.env, "BERTH_CACHE_DIR": f"{berth.cache}-empty"})
+    assert got.code == 0 and got.out == b"then", got
 
 
-def test_a_run_record_of_what_changed_without_versions_is_an_error_that_names_it(berth, run, s3, results):
+def test_a_run_record_of_what_is_gone_uses_the_cache_or_names_what_is_gone(berth, run, s3, results):
     name = s3.bucket()
     s3.fill(name, {"k/f": "then", "k/same": "same"})
     assert run(bacalhau([s3_input(name, "k/")], "cat /data/f"), env=s3.env).out == b"then"
     s3.put(name, "k/f", "now")
-    got = run(results / "berth.json", results="again", env=s3.env)
-    assert got.code == 125 and "k/f" in got.errors and "changed" in got.errors and got.out == b"", got
+    got = run(results / "berth.json", results="cached", env=s3.env)
+    assert got.code == 0 and got.out == b"then", got
+    got = run(results / "berth.json", results="again", env={**s3.env, "BERTH_CACHE_DIR": f"{berth.cache}-empty"})
+    assert got.code == 125 and "k/f" in got.errors and "recorded version is gone" in got.errors and got.out == b"", got
+
+
+def test_a_run_record_is_no_way_round_the_origins_no(run, s3, stranger, bucket, results):
+    assert run(bacalhau([s3_input(bucket, "d/")], "cat /data/a.txt"), env=s3.env).code == 0
+    got = run(results / "berth.json", results="again", env=stranger.env)
+    assert got.code == 125 and "403" in got.errors and got.out == b"", got
 
 
 # --- docker run -------------------------------------------------------------------------------------------------------

@@ -497,11 +497,17 @@ def test_a_profile_gives_keys_and_region(berth, s3, bucket):
     assert got.code == 1 and "lba" in got.errors, got
 
 
-@pytest.mark.parametrize("front", ["https://models.example.test/{bucket}", "https://{bucket}.s3.eu-west-3.amazonaws.com",
-                                   "https://account.r2.cloudflarestorage.com/{bucket}"])
-def test_mirrors_send_one_place_to_another(berth, s3, servers, public, front):
-    front = front.format(bucket=public)
-    (berth.cwd / "config.yaml").write_text(f"mirrors:\n  - {front}={s3.endpoint}/{public}\n")
+@pytest.mark.parametrize("front, from_, to", [
+    ("https://models.example.test", "https://models.example.test", "/{bucket}"),
+    ("https://models.example.test/{bucket}", "https://models.example.test", ""),
+    ("https://models.example.test/{bucket}", "https://models.example.test/{bucket}", "/{bucket}"),
+    ("https://{bucket}.s3.eu-west-3.amazonaws.com", "https://{bucket}.s3.eu-west-3.amazonaws.com", "/{bucket}"),
+    ("https://{bucket}.s3.eu-west-3.amazonaws.com", "https://s3.eu-west-3.amazonaws.com", ""),
+    ("https://account.r2.cloudflarestorage.com/{bucket}", "https://account.r2.cloudflarestorage.com", ""),
+])
+def test_mirrors_send_one_place_to_another(berth, s3, servers, public, front, from_, to):
+    front, from_, to = (x.format(bucket=public) for x in (front, from_, to))
+    (berth.cwd / "config.yaml").write_text(f"mirrors:\n  - {from_}={s3.endpoint}{to}\n")
     got = run(berth, servers, nosana([resource(f"{front}/models/test")], TAR), "--config", "config.yaml")
     assert got.code == 0 and packed(got) == below("models/test/"), got
 
