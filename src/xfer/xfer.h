@@ -37,7 +37,7 @@ struct xfer_opts {
     uint32_t max_connections_host;             /* 0: 32 */
     uint32_t stall_bytes_per_second, stall_ms; /* slower for so long: hedge; 0: 1,024 and 30,000 */
     uint32_t connect_timeout_ms;               /* 0: 20,000 */
-    unsigned tries;                            /* per part, those that brought 64 KiB not counted; 0: 5 */
+    unsigned tries;                            /* per part, those that came 64 KiB further not counted; 0: 5 */
     uint32_t patience_ms;                      /* 429 and 503 without one good answer for so long: fail; 0: 60,000 */
     bool no_raw;                               /* take every byte through libcurl (for comparison and odd networks) */
 };

@@ -402,6 +402,19 @@ static void pay(struct exchange *ex, size_t n)
     ex->ops->pause(ex->lane, ex);
 }
 
+void exchange_forget(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    if (ex->got == 0)
+        return;
+    file_uncount(f, ex->got);
+    ex->got = 0;
+    digest_free(ex->digest);
+    ex->digest = NULL;
+    if (ex->single)
+        file_forget_bytes(f);
+}
+
 /* The body of an answer that is an error; beyond the bound it says nothing more. */
 static int keep_error_body(struct exchange *ex, const void *p, size_t n)
 {
@@ -420,8 +433,10 @@ int exchange_body(struct exchange *ex, const void *p, size_t n)
         ex->abandoned = true;
         return -1;
     }
-    if (ex->expected != UINT64_MAX && n > ex->expected - ex->try_got)
+    if (ex->expected != UINT64_MAX && n > ex->expected - ex->try_got) {
+        exchange_forget(ex); /* who sends too much may have sent it in the wrong place */
         return give_up(ex, ERR_CORRUPT, true, "the body is longer than stated");
+    }
     if (write_bytes(ex, p, n) < 0)
         return -1;
     if (ex->digest && digest_update(ex->digest, p, n, &ex->err) < 0)

@@ -75,28 +75,24 @@ static void fail(struct exchange *ex)
     retire(ex);
 }
 
-/* Whether this failure uses up the part's last try. Refusals under pressure do not, as long as there is patience. */
+/* Whether this failure uses up the part's last try. Refusals under pressure do not, as long as there is patience. What
+ * has to start anew each time makes no progress by coming just as far again. */
 static bool tries_spent(struct exchange *ex, bool lost_patience)
 {
-    if (ex->try_got >= XFER_PROGRESS_MIN)
+    if (ex->got >= ex->furthest + XFER_PROGRESS_MIN) {
+        ex->furthest = ex->got;
         ex->tries = 0;
+    }
     ex->tries++;
     if (ex->pressed)
         return lost_patience;
     return ex->tries >= ex->file->x->opts.tries;
 }
 
-/* What one stream received cannot be continued: the next try starts it anew. */
-static void drop_stream_bytes(struct exchange *ex)
+/* Neither a stream can be continued, nor a part that is all there although its answer broke off. */
+static bool can_continue(const struct exchange *ex)
 {
-    struct xfer_file *f = ex->file;
-    if (ex->unit.length != SCHED_WHOLE || ex->got == 0)
-        return;
-    file_uncount(f, ex->got);
-    ex->got = 0;
-    digest_free(ex->digest);
-    ex->digest = NULL;
-    file_forget_bytes(f);
+    return ex->unit.length != SCHED_WHOLE && ex->got < ex->unit.length;
 }
 
 /* Offer the unit again; its reference on the file goes until it is picked. */
@@ -110,7 +106,8 @@ static void try_again(struct exchange *ex, uint64_t delay_ms)
     atomic_fetch_add_explicit(&f->rec->group->retries, 1, memory_order_relaxed);
     exchange_count_stalled(ex, false);
     twin_leave(ex);
-    drop_stream_bytes(ex);
+    if (!can_continue(ex))
+        exchange_forget(ex);
     loop_release(l, ex);
     pthread_mutex_lock(&x->shared.mu);
     sched_unit_over(&x->shared.sched, &ex->unit, loop_index(l));

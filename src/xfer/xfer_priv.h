@@ -22,7 +22,7 @@
 
 #define XFER_TICK_MS        50 /* how late a cancellation or a stall may be noticed */
 #define XFER_ERROR_BODY_MAX (64 * 1024)
-#define XFER_PROGRESS_MIN   (64 * 1024) /* a try that brought so much is not held against its part */
+#define XFER_PROGRESS_MIN   (64 * 1024) /* a try that came so much further is not held against its part */
 
 /* An origin under one policy. Lives as long as the engine. */
 struct xfer_host {
@@ -104,7 +104,8 @@ struct exchange {
 
     /* Over all tries. */
     unsigned tries;
-    uint64_t got; /* bytes of the unit that are in the file */
+    uint64_t got;      /* bytes of the unit that are in the file */
+    uint64_t furthest; /* the most that `got` has been at the end of a try that made progress */
     struct digest *digest;
     struct twin *twin;
     bool hedged;
@@ -196,6 +197,7 @@ void exchange_begin(struct exchange *ex);
 void exchange_redirect(struct exchange *ex);              /* to where its response leads */
 void exchange_look(struct exchange *ex, uint64_t now_ms); /* is it wanted still, does it stall */
 void exchange_cut(struct exchange *ex, enum err_kind kind, const char *why, bool passing); /* drop and end it */
+void exchange_forget(struct exchange *ex); /* what came of its unit: the next try starts anew */
 
 /* xfer_hedge.c */
 void exchange_hedge(struct exchange *ex);
