@@ -289,6 +289,7 @@ static void fetch_half(void *ctx)
     fixture_open(t->f);
     assert_ok(cache_fill_begin(t->f->c, t->f->lease, &origin, &fill, &hit, &state, &err), err);
     assert_ok(cache_fill_open(fill, 40000, 10000, &fd, &map, &err), err);
+    assert_ok(fs_pwrite_all(fd, "last", 4, 39996, &err), err);
     assert_ok(partmap_mark(map, 0, &err), err);
     assert_ok(partmap_mark(map, 3, &err), err);
     assert_int_equal(write(t->ready, "!", 1), 1);
