@@ -2,6 +2,7 @@
 
 Which requests (all that are given must fit):
   bucket, key, method, op   equal; `key` may be a shell pattern; `op` is list, head, get or page
+  access                    the access key that signed it
   range                     True: only requests with a Range; False: only those without
   last                      the last byte of the range
   nth                       1, [1, 2] or "3-" of the matching requests; absent: all
@@ -19,6 +20,7 @@ What happens (several may be combined):
   trickle_ms                so long between the bytes of the body, one at a time
   truncate                  the connection ends after so many bytes of the body
   reset                     likewise, by RST
+  short                     only so many bytes of the body, framed as if that were all
   extra                     so many bytes more than are right, and a Content-Length that agrees with them
   flip                      the lowest bit of the object's byte at this offset is turned
   content_range             this Content-Range; None: none at all
@@ -41,6 +43,7 @@ class Rule:
     key: str | None = None
     method: str | None = None
     op: str | None = None
+    access: str | None = None
     range: bool | None = None
     last: int | None = None
     nth: typing.Any = None
@@ -62,6 +65,7 @@ class Rule:
     trickle_ms: int = 0
     truncate: int | None = None
     reset: int | None = None
+    short: int | None = None
     extra: int = 0
     flip: int | None = None
     content_range: str | None = ABSENT
@@ -76,6 +80,7 @@ class Rule:
 
     def _fits(self, request):
         fits = [self.bucket in (None, request.bucket), self.method in (None, request.method), self.op in (None, request.op),
+                self.access in (None, request.access),
                 self.key is None or (request.key is not None and fnmatch.fnmatchcase(request.key, self.key)),
                 self.range in (None, request.range is not None),
                 self.last is None or (request.range is not None and request.range[1] == self.last)]

@@ -227,6 +227,8 @@ class FaultServer:
             self._wait_gate(rule.hold)
         with self.changed:
             answer = self._by_rule(request, rule) if rule.status else self._by_book(request, rule)
+        if rule.short is not None:
+            answer.end = min(answer.end, answer.first + rule.short)
         headers, length = self._head(request, answer, rule)
         with self.changed:
             request.status = answer.status

@@ -8,32 +8,36 @@ from faults.kit import PART, TRIES, fetch, ranges, server  # noqa: F401 (a fixtu
 
 ONE_AT_A_TIME = {"xfer__max_connections_host": 1}
 
-SHORT = {"ended early": {"truncate": 1000}, "said to be shorter": {"truncate": 1000, "headers": {"Content-Length": 1000}},
-         "longer": {"extra": 10}, "chunked and short": {"framing": "chunked", "truncate": 1000},
-         "ended by closing": {"framing": "close", "truncate": 1000}}
+# Nothing but its size is known of the object then, so that no digest helps.
+BY_SIZE = {"etag": "opaque"}
+WRONG = {"ended early": {"truncate": 1000}, "said to be shorter": {"short": 1000}, "longer": {"extra": 10},
+         "chunked, ended early": {"framing": "chunked", "truncate": 1000}, "chunked, shorter": {"framing": "chunked", "short": 1000},
+         "chunked, longer": {"framing": "chunked", "extra": 10}, "closed, shorter": {"framing": "close", "short": 1000},
+         "closed, longer": {"framing": "close", "extra": 10}}
+each_wrong = pytest.mark.parametrize("fault", WRONG, ids=lambda f: f.replace(", ", "_").replace(" ", "_"))
 
 
-@pytest.mark.parametrize("fault", SHORT, ids=lambda f: f.replace(" ", "_"))
+@each_wrong
 @pytest.mark.parametrize("size", [300_000, 2 * PART + 5], ids=["whole", "parts"])
 def test_F5_a_body_of_the_wrong_length_is_fetched_again(berth, server, fault, size):
-    o = server.put("b", "d/x.bin", size=size)
-    bad = server.rule(op="get", nth=1, **SHORT[fault])
+    o = server.put("b", "d/x.bin", size=size, **BY_SIZE)
+    bad = server.rule(op="get", nth=1, **WRONG[fault])
     got = fetch(berth, server)
     assert got.code == 0 and got.has("x.bin", o.now), got
     assert bad.applied == 1 and server.sent(op="get") < 2 * size + 1000
 
 
-@pytest.mark.parametrize("fault", SHORT, ids=lambda f: f.replace(" ", "_"))
+@each_wrong
 def test_F5_a_body_that_is_always_of_the_wrong_length_is_never_committed(berth, server, fault):
-    server.put("b", "d/x.bin", size=300_000)
-    bad = server.rule(op="get", **SHORT[fault])
+    server.put("b", "d/x.bin", size=300_000, **BY_SIZE)
+    bad = server.rule(op="get", **WRONG[fault])
     got = fetch(berth, server)
     assert got.code == 1 and "x.bin" in got.errors, got
     assert got.files == {} and bad.applied <= TRIES
 
 
 def test_F5_an_object_that_is_shorter_than_its_listing_says_is_never_committed(berth, server):
-    server.put("b", "d/x.bin", size=300_000, listed_size=300_001)
+    server.put("b", "d/x.bin", size=300_000, listed_size=300_001, **BY_SIZE)
     got = fetch(berth, server)
     assert got.code == 1 and "x.bin" in got.errors and "300001" in got.errors, got
     assert got.files == {}
@@ -41,10 +45,28 @@ def test_F5_an_object_that_is_shorter_than_its_listing_says_is_never_committed(b
 
 @pytest.mark.parametrize("framing", ["chunked", "close"])
 def test_F5_a_body_of_unstated_length_is_taken_whole(berth, server, framing):
-    o = server.put("b", "d/x.bin", size=2 * PART + 5)
+    o = server.put("b", "d/x.bin", size=2 * PART + 5, **BY_SIZE)
     server.rule(op="get", framing=framing)
     got = fetch(berth, server)
     assert got.code == 0 and got.has("x.bin", o.now), got
+
+
+def test_F5_an_answer_that_breaks_off_behind_its_last_byte_is_asked_for_again(berth, server):
+    """Every byte of the part has come, but not the end of the last chunk."""
+    o = server.put("b", "d/x.bin", size=2 * PART, **BY_SIZE)
+    bad = server.rule(op="get", nth=1, framing="chunked", truncate=PART)
+    got = fetch(berth, server)
+    assert got.code == 0 and got.has("x.bin", o.now), got
+    assert bad.applied == 1 and all(first <= last for first, last in ranges(server)), server.told()
+
+
+def test_F5_a_server_without_ranges_that_always_breaks_off_is_given_up(berth, server):
+    """Each try brings much, and none comes further than the one before."""
+    server.put("b", "d/x.bin", size=3 * PART, **BY_SIZE)
+    server.rule(op="get", ignore_range=True, truncate=PART)
+    got = fetch(berth, server)
+    assert got.code == 1 and "x.bin" in got.errors and got.files == {}, got
+    assert len(server.asked(op="get")) <= 2 * TRIES + 2
 
 
 @pytest.mark.parametrize("kind", ["md5", *KINDS])
@@ -141,7 +163,7 @@ WRONG_RANGES = {"other_bytes": f"bytes {PART}-{2 * PART - 1}/{3 * PART}", "missi
 @pytest.mark.parametrize("wrong", WRONG_RANGES)
 def test_F8_a_206_that_does_not_say_what_was_asked_for_is_a_protocol_error(berth, server, wrong):
     server.put("b", "d/x.bin", size=3 * PART)
-    server.rule(op="get", range=True, nth=1, content_range=WRONG_RANGES[wrong])
+    server.rule(op="get", last=PART - 1, nth=1, content_range=WRONG_RANGES[wrong])
     got = fetch(berth, server, settings=ONE_AT_A_TIME)
     assert got.code == 1 and "x.bin" in got.errors, got
     assert got.files == {}
@@ -149,7 +171,7 @@ def test_F8_a_206_that_does_not_say_what_was_asked_for_is_a_protocol_error(berth
 
 def test_F8_a_206_whose_total_is_not_the_listed_size_is_a_change(berth, server):
     o = server.put("b", "d/x.bin", size=3 * PART)
-    server.rule(op="get", range=True, nth=1, content_range=f"bytes 0-{PART - 1}/{3 * PART + 1}")
+    server.rule(op="get", last=PART - 1, nth=1, content_range=f"bytes 0-{PART - 1}/{3 * PART + 1}")
     got = fetch(berth, server, settings=ONE_AT_A_TIME)
     assert got.code == 0 and got.has("x.bin", o.now), got
     assert len(server.asked(op="list")) == 2

@@ -272,6 +272,23 @@ def test_F22_a_job_with_keys_of_its_own_never_uses_those_of_the_machine(berth, s
     assert {r.access for r in server.asked()} == {"AKIDSTRANGER0000000"}
 
 
+def test_F22_a_cached_object_is_not_handed_to_who_may_list_but_not_read(berth, server, one_engine):
+    """Listing is not reading: the first use of what is cached proves that these keys may read it."""
+    server.verify = True
+    server.identity(FIRST, "first-secret")
+    server.identity("AKIDLISTER000000000", "lister-secret")
+    server.rule(access="AKIDLISTER000000000", op="head", status=403, code="AccessDenied")
+    server.rule(access="AKIDLISTER000000000", op="get", status=403, code="AccessDenied")
+    server.put("ours", "d/x", "private")
+    job = berth.job(bacalhau([s3_input("ours", "d/", Endpoint=server.url)], "cat /data/x"))
+    mine = berth("run", "--engine", one_engine, "--results", "mine", job, env=KEYS)
+    assert mine.code == 0 and mine.out == b"private", mine
+    lister = {"AWS_ACCESS_KEY_ID": "AKIDLISTER000000000", "AWS_SECRET_ACCESS_KEY": "lister-secret"}
+    theirs = berth("run", "--engine", one_engine, "--results", "theirs", job, env=lister)
+    assert theirs.code == 125 and "denied" in theirs.errors and b"private" not in theirs.out, theirs
+    assert server.asked(access="AKIDLISTER000000000", op="list")
+
+
 def test_F22_a_cached_object_is_not_handed_to_a_job_that_may_not_read_it(berth, server, one_engine):
     """The machine's own run fills the cache; a stranger's job then asks for the same."""
     server.verify = True

@@ -55,6 +55,8 @@ ENDLESS = {
     "one_key": {"head": HEAD + START.format(more="false") + "<Contents><Key>d/", "unit": "x" * 1024,
                 "tail": "</Key></Contents></ListBucketResult>"},
     "depth": {"head": HEAD + START.format(more="false"), "unit": "<a>" * 300, "tail": "</ListBucketResult>"},
+    "elements_of_no_meaning": {"head": HEAD + START.format(more="false"), "unit": "<a></a>", "tail": "</ListBucketResult>"},
+    "comments": {"head": HEAD + START.format(more="false"), "unit": "<!-- x -->", "tail": "</ListBucketResult>"},
     "white_space": {"head": HEAD + START.format(more="false"), "unit": " " * 1024, "tail": "</ListBucketResult>"},
 }
 
