@@ -165,7 +165,8 @@ static int use_last(struct stage_input *in, struct cache_entry *last, bool *foun
     struct stage *s = in->stage;
     if (cache_entry_get(s->opts.cache, s->lease, in->source->identity, in->own.scope, last, found, err) < 0)
         return -1;
-    if (!*found || !in->own.steady || memcmp(last->fingerprint, in->own.fingerprint, sizeof last->fingerprint) != 0)
+    if (!*found || in->source->unasked || !in->own.steady ||
+        memcmp(last->fingerprint, in->own.fingerprint, sizeof last->fingerprint) != 0)
         return 0;
     bool proved = false;
     if (cache_proof_has(s->opts.cache, in->own.scope, in->own.fingerprint, &proved, err) < 0)
@@ -276,10 +277,12 @@ static int through_cache(struct stage_input *in, struct err *err)
     int same = use_last(in, &last, &found, err);
     if (same != 0)
         return same < 0 ? -1 : 0;
-    if (look_up(in, err) < 0 || (found && inherit_proofs(in, &last, err) < 0))
+    if (look_up(in, err) < 0)
         return -1;
-    bool proved = false;
-    if (cache_proof_has(in->stage->opts.cache, in->own.scope, in->own.fingerprint, &proved, err) < 0)
+    bool proved = false, asked = !in->source->unasked;
+    if (asked && found && inherit_proofs(in, &last, err) < 0)
+        return -1;
+    if (asked && cache_proof_has(in->stage->opts.cache, in->own.scope, in->own.fingerprint, &proved, err) < 0)
         return -1;
     input_set_phase(in, STAGE_CHECKING);
     if (!proved && fetch_prove(in, err) < 0)

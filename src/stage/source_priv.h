@@ -32,6 +32,9 @@ struct source_ops {
      * get_begin. */
     const char *(*get_version)(void *ctx);
     void (*get_end)(void *ctx);
+    /* Prove, blocking, that these credentials may read file `i`, and with it all files of the source. NULL: each cached
+     * file is proved by a HEAD of its own. */
+    int (*prove)(struct source *s, size_t i, struct err *err);
     /* Members of the run record: endpoint, bucket, region, … */
     int (*describe)(const struct source *s, json_t *into, struct err *err);
     void (*free)(struct source *s);
@@ -46,7 +49,8 @@ struct source {
     size_t file_count;
     const char *const *folders;
     size_t folder_count;
-    bool single; /* one exact object: mounted as a file where the target ends in its name */
+    bool unasked; /* resolve() took a run record's word: only a request for each file tells what may be read */
+    bool single;  /* one exact object: mounted as a file where the target ends in its name */
     /* From creation on: */
     char *identity;        /* what is asked for, all that shapes the result included */
     uint8_t principal[32]; /* who asks; all zero: anybody */
@@ -58,5 +62,6 @@ int stage_source_new(struct source **out, struct stage *stage, size_t index, str
 void stage_source_free(struct source *s);
 
 int source_s3_new(struct source **out, struct stage *stage, size_t index, struct err *err);
+int source_hf_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 
 #endif

@@ -48,6 +48,7 @@ static int resolve_s3(struct source *base, struct err *err)
     base->file_count = s->now->object_count;
     base->folders = s->now->folders;
     base->folder_count = s->now->folder_count;
+    base->unasked = opts.pin_count > 0;
     base->single = s->now->single;
     for (size_t i = 0; i < s->now->warning_count; i++)
         stage_warn(base->stage, base->index, "%s", s->now->warnings[i]);

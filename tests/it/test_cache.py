@@ -598,3 +598,15 @@ def test_an_origin_shared_by_two_jobs_of_both_dialects_is_fetched_once(berth, jo
     got = berth("run", "--engine", one_engine, "-r", "nosana", job)
     assert got.code == 0 and got.text == sums({"k": body})
     assert json.loads((berth.cwd / "nosana/berth.json").read_text())["inputs"][0]["bytes_received"] == 0
+
+
+def test_F23_a_right_that_was_taken_back_ends_for_run_records_too(berth, jobs, relay, stranger, s3, owned, one_engine):
+    allow = {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/other"]}, "Action": ["s3:ListBucket", "s3:GetObject"],
+             "Resource": [f"arn:aws:s3:::{owned}", f"arn:aws:s3:::{owned}/*"]}
+    s3.client.put_bucket_policy(Bucket=owned, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+    assert jobs(owned, "d/", user=stranger).code == 0
+    words = ["run", "--engine", one_engine, berth.cwd / f"r{jobs.n}" / "berth.json", "-r"]
+    assert berth(*words, "with", env=jobs.env(stranger)).code == 0
+    s3.client.delete_bucket_policy(Bucket=owned)
+    got = berth(*words, "without", env=jobs.env(stranger))
+    assert got.code == 125 and got.out == b"" and "403" in got.errors, got
