@@ -72,12 +72,13 @@ static const char *default_endpoint(const struct config *c)
 void wiring_access(const struct cli *cli, struct stage_access *out)
 {
     const struct config *c = cli->config;
-    const char *addressing = config_text(c, SETTING_S3_ADDRESSING);
+    const char *addressing = config_text(c, SETTING_S3_ADDRESSING), *hub = getenv("HF_ENDPOINT");
     *out = (struct stage_access){
         .ambient = true,
         .profile = config_text(c, SETTING_S3_PROFILE),
         .endpoint = default_endpoint(c),
         .region = config_text(c, SETTING_S3_REGION),
+        .hub = str_empty(hub) ? NULL : hub,
         .addressing = str_eq(addressing, "path")      ? S3_ADDRESS_PATH
                       : str_eq(addressing, "virtual") ? S3_ADDRESS_VIRTUAL
                                                       : S3_ADDRESS_AUTO,

@@ -283,6 +283,8 @@ int fetch_prove(struct stage_input *in, struct err *err)
             settle_proof(in, err);
         if (err_is_set(err) || cancel_check(&in->stage->stop, err) < 0)
             break;
+        if (in->source->ops->prove)
+            return in->source->ops->prove(in->source, i, err);
         struct fetch *f = fetch_new(in, i, err);
         if (f)
             launch(f, true, err);

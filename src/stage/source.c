@@ -7,6 +7,7 @@ int stage_source_new(struct source **out, struct stage *stage, size_t index, str
     case SOURCE_S3:
         return source_s3_new(out, stage, index, err);
     case SOURCE_HF:
+        return source_hf_new(out, stage, index, err);
     case SOURCE_OLLAMA:
     case SOURCE_URL:
     case SOURCE_PRESIGNED:
@@ -19,7 +20,8 @@ int stage_source_new(struct source **out, struct stage *stage, size_t index, str
 #undef X
     };
     err_set(err, ERR_UNSUPPORTED, "not supported yet: input source '%s' (%s)", words[in->kind], in->at);
-    return err_hint(err, "this version fetches S3 inputs; copy the data to a bucket, or remove this input");
+    return err_hint(err,
+                    "this version fetches from S3 and the Hugging Face Hub; copy the data there, or remove this input");
 }
 
 void stage_source_free(struct source *s)

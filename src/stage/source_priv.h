@@ -11,13 +11,14 @@ struct source;
 
 /* One resolved file. Strings are borrowed until the next call of file() on the same source. */
 struct source_file {
-    const char *path;     /* below the target */
-    const char *location; /* "<endpoint>/<bucket>/<key>" */
-    const char *version;  /* equal versions mean equal bytes; NULL: the origin gives none */
-    uint64_t size;        /* XFER_SIZE_UNKNOWN possible */
-    int64_t modified_ms;  /* 0: unknown */
-    bool proved;          /* resolving it already proved that these credentials may read it */
-    struct span content;  /* resolving already gave its bytes (at most one part): no request follows; p NULL: not so */
+    const char *path;             /* below the target */
+    const char *location;         /* "<endpoint>/<bucket>/<key>" */
+    const char *version;          /* equal versions mean equal bytes; NULL: the origin gives none */
+    uint64_t size;                /* XFER_SIZE_UNKNOWN possible */
+    int64_t modified_ms;          /* 0: unknown */
+    bool proved;                  /* resolving it already proved that these credentials may read it */
+    const struct xfer_want *want; /* what the origin stated of its content; NULL: only the transfer tells */
+    struct span content; /* resolving already gave its bytes (at most one part): no request follows; p NULL: not so */
 };
 
 struct source_ops {

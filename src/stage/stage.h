@@ -27,6 +27,7 @@ struct stage_access {
     const char *profile;  /* NULL: AWS_PROFILE or "default" */
     const char *endpoint; /* for s3:// forms without one; NULL: environment, else AWS */
     const char *region;   /* NULL: environment, profile, else found out */
+    const char *hub;      /* endpoint of the Hugging Face Hub; NULL: the public one */
     enum s3_addressing addressing;
     const char *const *mirrors;     /* "FROM=TO" prefixes; NULL: none */
     const char *const *local_allow; /* folders that localDirectory may name; NULL: none */

@@ -104,16 +104,34 @@ void store_folder_release(struct stage *s)
 
 /* --- the store ---------------------------------------------------------------------------------------------------- */
 
-/* What lies there already counts when size and modification time are the origin's. */
+/* Where the origin states no time, the content itself is compared: no byte of it is moved again. */
+static bool has_content(const struct stage *s, int fd, const struct source_file *file, struct err *err)
+{
+    struct digest *d = NULL;
+    struct digest_value v;
+    const struct xfer_want *want = file->want;
+    if (!want || !want->has_full || digest_open(&d, BIT(want->full.kind), err) < 0)
+        return false;
+    bool same = (!want->git_blob || digest_git_blob_start(d, file->size, err) == 0) &&
+                digest_fd(d, fd, 0, file->size, &s->stop, err) == 0 && digest_final(d, want->full.kind, &v, err) == 0 &&
+                digest_equal(&v, &want->full);
+    digest_free(d);
+    return same;
+}
+
+/* What lies there already counts when size and modification time, or digest, are the origin's. */
 static bool is_there(const struct stage *s, const char *path, const struct source_file *file)
 {
     struct stat st;
     struct err ignored = ERR_INIT;
-    if (s->folder.opts->force || file->size == XFER_SIZE_UNKNOWN || file->modified_ms == 0)
+    bool by_time = file->modified_ms != 0;
+    int flags = (by_time ? O_PATH : O_RDONLY | O_NONBLOCK) | O_NOFOLLOW;
+    if (s->folder.opts->force || file->size == XFER_SIZE_UNKNOWN || (!by_time && !file->want))
         return false;
-    AUTO_FD fd = fs_open_beneath(s->folder.dir_fd, path, O_PATH | O_NOFOLLOW, 0, &ignored);
-    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == file->size &&
-           st.st_mtim.tv_sec == file->modified_ms / 1000;
+    AUTO_FD fd = fs_open_beneath(s->folder.dir_fd, path, flags, 0, &ignored);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != file->size)
+        return false;
+    return by_time ? st.st_mtim.tv_sec == file->modified_ms / 1000 : has_content(s, fd, file, &ignored);
 }
 
 static int folder_begin(struct fetch *f, const struct source_file *file, enum cache_fill_state *state, struct err *err)

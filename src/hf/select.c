@@ -1,0 +1,128 @@
+/* Which files of a tree are meant, and whether they can lie in one folder. Pure. */
+#include "base/near.h"
+#include "base/path.h"
+#include "hf/glob.h"
+#include "hf/hf_priv.h"
+
+#define HINT_NAMES_MAX 3
+
+/* ---- one tree ---- */
+
+/* The end, then '/', then all other characters: what is below a name comes right after it. */
+static int rank(char c)
+{
+    return c == '\0' ? 0 : c == '/' ? 1 : (unsigned char)c + 1;
+}
+
+static int by_component(const void *a, const void *b)
+{
+    const char *x = ((const struct hf_file *)a)->path, *y = ((const struct hf_file *)b)->path;
+    while (*x && *x == *y) {
+        x++;
+        y++;
+    }
+    return rank(*x) - rank(*y);
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct hf_file *)a)->path, ((const struct hf_file *)b)->path);
+}
+
+static int check_neighbours(const char *first, const char *second, struct err *err)
+{
+    if (strcmp(first, second) == 0)
+        return err_set(err, ERR_PROTOCOL, "the tree lists '%.512s' twice", first);
+    if (path_is_below(span_of(second), span_of(first)))
+        return err_set(err, ERR_REFUSED, "the tree holds '%.512s' as a file, and '%.512s' below it", first, second);
+    return 0;
+}
+
+int hf_put_in_order(struct hf_file *files, size_t n, struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (path_check_relative(span_of(files[i].path), err) < 0)
+            return err_hint(err, "such a path can't become a file below the target; leave it out by naming `files`");
+    qsort(files, n, sizeof *files, by_component);
+    for (size_t i = 1; i < n; i++)
+        if (check_neighbours(files[i - 1].path, files[i].path, err) < 0)
+            return -1;
+    qsort(files, n, sizeof *files, by_path);
+    return 0;
+}
+
+/* ---- what is meant ---- */
+
+static bool choose_name(const struct hf_file *files, size_t n, const char *name, bool *chosen)
+{
+    const struct hf_file key = {.path = name};
+    const struct hf_file *hit = n ? bsearch(&key, files, n, sizeof *files, by_path) : NULL;
+    if (hit)
+        chosen[hit - files] = true;
+    return hit != NULL;
+}
+
+static bool choose_pattern(const struct hf_file *files, size_t n, const char *pattern, bool *chosen)
+{
+    bool any = false;
+    for (size_t i = 0; i < n; i++)
+        if (glob_match(span_of(pattern), span_of(files[i].path)))
+            any = chosen[i] = true;
+    return any;
+}
+
+static bool is_folder(const struct hf_file *files, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (path_is_below(span_of(files[i].path), span_of(name)))
+            return true;
+    return false;
+}
+
+/* Files of that very name in other folders, else those whose whole path is nearly it. */
+static void find_near(const struct hf_file *files, size_t n, const char *name, struct near_top *near)
+{
+    struct span base = path_basename(span_of(name));
+    near_top_init(near, span_of(name));
+    for (size_t i = 0; i < n && near->n < HINT_NAMES_MAX; i++) {
+        struct span path = span_of(files[i].path);
+        if (path.n < NEAR_WORD_MAX && span_eq(path_basename(path), base)) {
+            memcpy(near->best[near->n], path.p, path.n + 1);
+            near->n++;
+        }
+    }
+    if (near->n > 0)
+        return;
+    for (size_t i = 0; i < n; i++)
+        near_top_add(near, span_of(files[i].path));
+}
+
+static int not_there(const struct hf_file *files, size_t n, const char *name, struct err *err)
+{
+    struct near_top near;
+    AUTO_BUF names;
+    buf_init(&names, ERR_HINT_MAX);
+    if (glob_is_pattern(span_of(name)))
+        return err_set(err, ERR_NOTFOUND, "no file of the repository matches '%.512s'", name);
+    err_set(err, ERR_NOTFOUND, "no file '%.512s' in the repository", name);
+    if (is_folder(files, n, name))
+        return err_hint(err, "it is a folder: write '%.200s/' to take all of it", name);
+    find_near(files, n, name, &near);
+    for (size_t i = 0; i < near.n; i++)
+        buf_addf(&names, "%s'%s'", i ? ", " : "", near.best[i]);
+    return near.n ? err_hint(err, "near it: %s", buf_str(&names)) : -1;
+}
+
+int hf_select(const struct hf_file *files, size_t n, const struct job_strs *wanted, bool *chosen, struct err *err)
+{
+    for (size_t i = 0; i < n && wanted->n == 0; i++)
+        chosen[i] = true;
+    for (size_t i = 0; i < wanted->n; i++) {
+        const char *name = wanted->v[i];
+        bool found = choose_name(files, n, name, chosen) ||
+                     (glob_is_pattern(span_of(name)) && choose_pattern(files, n, name, chosen));
+        if (!found)
+            return not_there(files, n, name, err);
+    }
+    return 0;
+}
