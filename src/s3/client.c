@@ -119,17 +119,12 @@ static int read_sse_key(struct s3 *s3, const char *text, struct err *err)
     return arena_check(s3->arena, err);
 }
 
-static bool is_loopback(const char *host)
-{
-    return str_eq(host, "localhost") || str_eq(host, "::1") || strncmp(host, "127.", 4) == 0;
-}
-
 /* Plain http shows and lets others change what is moved. The operator's own mirrors are theirs to judge. */
 static int check_scheme(struct s3 *s3, struct err *err)
 {
     const struct url *e = &s3->now.place->endpoint;
     bool plain = strncmp(s3->now.front, "http://", 7) == 0;
-    if (!plain || s3->now.mirrored || is_loopback(e->host))
+    if (!plain || s3->now.mirrored || url_is_loopback(e))
         return 0;
     if (s3->plain_http_refused) {
         err_set(err, ERR_REFUSED, "http://%s: only https is allowed here", e->host);
@@ -314,10 +309,12 @@ static size_t extra_headers(const struct s3 *s3, const struct s3_ask *ask, bool 
         out[n++] = (struct sigv4_header){SPAN_LIT("x-amz-part-number-marker"), span_of(ask->part_marker)};
     if (ask->checksum_mode)
         out[n++] = (struct sigv4_header){SPAN_LIT("x-amz-checksum-mode"), SPAN_LIT("ENABLED")};
+    for (size_t i = 0; i < ask->header_count && i < S3_ASK_HEADERS_MAX; i++)
+        out[n++] = ask->headers[i];
     return n;
 }
 
-#define EXTRA_HEADERS_MAX 7
+#define EXTRA_HEADERS_MAX (7 + S3_ASK_HEADERS_MAX)
 
 int s3_write_headers(struct s3 *s3, const struct s3_ask *ask, const char *url, const struct s3_keys *keys,
                      struct buf *headers, struct err *err)
@@ -330,7 +327,7 @@ int s3_write_headers(struct s3 *s3, const struct s3_ask *ask, const char *url, c
     struct sigv4_request req = {.method = ask->method,
                                 .headers = extra,
                                 .header_count = extra_headers(s3, ask, keys->access_key_id == NULL, extra),
-                                .payload_hash = SIGV4_EMPTY_PAYLOAD,
+                                .payload_hash = ask->payload_hash ? ask->payload_hash : SIGV4_EMPTY_PAYLOAD,
                                 .region = region,
                                 .service = "s3",
                                 .now_ms = s3_clock_now(s3),

@@ -1,6 +1,8 @@
 #include "xfer/url.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -258,4 +260,15 @@ void url_redact(struct span text, struct buf *out)
 bool url_same_origin(const struct url *a, const struct url *b)
 {
     return a->port == b->port && str_eq(a->scheme, b->scheme) && str_eq(a->host, b->host);
+}
+
+bool url_is_loopback(const struct url *u)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, u->host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (inet_pton(AF_INET6, u->host, &v6) == 1)
+        return IN6_IS_ADDR_LOOPBACK(&v6);
+    return str_eq(u->host, "localhost");
 }

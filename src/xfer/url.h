@@ -31,5 +31,6 @@ int url_resolve(struct arena *a, const struct url *base, struct span reference, 
 /* For logs and errors: scheme, host and path; the query only as "?…" since it can be a signature. */
 void url_redact(struct span text, struct buf *out);
 bool url_same_origin(const struct url *a, const struct url *b); /* scheme, host and port */
+bool url_is_loopback(const struct url *u); /* "localhost", 127.0.0.0/8 or ::1 as the URL has it; nothing is looked up */
 
 #endif

@@ -224,6 +224,21 @@ static void an_origin_is_scheme_host_and_port(void **state)
     assert_false(url_same_origin(&a, &e));
 }
 
+static void loopback_is_told_from_names_that_look_like_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url;
+        bool loopback;
+    } cases[] = {{"http://localhost:1/", true},     {"http://127.9.9.9/", true},      {"http://[::1]:5000/", true},
+                 {"http://127.0.0.1.evil/", false}, {"http://127.example/", false},   {"http://10.0.0.1/", false},
+                 {"http://[::2]/", false},          {"http://localhost.evil/", false}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct url u = parse(cases[i].url);
+        assert_int_equal(url_is_loopback(&u), cases[i].loopback);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +255,7 @@ int main(void)
         cmocka_unit_test(references_to_other_schemes_and_with_credentials_are_refused),
         cmocka_unit_test(redacting_hides_query_user_and_controls_even_in_broken_urls),
         cmocka_unit_test(an_origin_is_scheme_host_and_port),
+        cmocka_unit_test(loopback_is_told_from_names_that_look_like_it),
     };
     return cmocka_run_group_tests(tests, make_arena, drop_arena);
 }
