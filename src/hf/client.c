@@ -177,7 +177,7 @@ int hf_exchange(const struct hf *hf, const struct hf_ask *ask, struct http_respo
 {
     struct buf bearer;
     buf_init(&bearer, HF_AUTH_MAX);
-    token_write(hf->token, &bearer);
+    hf_token_write(hf->token, &bearer);
     const struct http_header header = {"Authorization", buf_str(&bearer)};
     const struct http_request req = {
         .method = ask->method,

@@ -18,7 +18,7 @@ static void copy_message(char *out, size_t room, const char *text)
     out[n] = '\0';
 }
 
-static enum fault_code find_code(const char *word)
+static enum hf_fault_code find_code(const char *word)
 {
     static const char *const words[] = {
 #define X(name, text) text,
@@ -27,11 +27,11 @@ static enum fault_code find_code(const char *word)
     };
     for (size_t i = 1; word && i < ARRAY_LEN(words); i++)
         if (strcmp(words[i], word) == 0)
-            return (enum fault_code)i;
-    return FAULT_NONE;
+            return (enum hf_fault_code)i;
+    return HF_FAULT_NONE;
 }
 
-static void read_body(struct hub_fault *f, struct span body)
+static void read_body(struct hf_fault *f, struct span body)
 {
     struct err ignored = ERR_INIT;
     if (body.n == 0 || body.n > FAULT_BODY_MAX)
@@ -42,10 +42,10 @@ static void read_body(struct hub_fault *f, struct span body)
         copy_message(f->message, sizeof f->message, text);
 }
 
-void fault_read(const struct http_response *resp, struct hub_fault *out)
+void hf_fault_read(const struct http_response *resp, struct hf_fault *out)
 {
     const char *message = http_response_get(resp, "x-error-message");
-    *out = (struct hub_fault){.status = resp->status, .code = find_code(http_response_get(resp, "x-error-code"))};
+    *out = (struct hf_fault){.status = resp->status, .code = find_code(http_response_get(resp, "x-error-code"))};
     if (!str_empty(message))
         copy_message(out->message, sizeof out->message, message);
     else
@@ -54,7 +54,7 @@ void fault_read(const struct http_response *resp, struct hub_fault *out)
 
 /* ---- telling ---- */
 
-static int report_gated(const struct fault_context *c, struct err *err)
+static int report_gated(const struct hf_fault_context *c, struct err *err)
 {
     err_set(err, ERR_DENIED, "%s is gated: accept the terms at %s/%s", c->repo, c->endpoint, c->repo);
     if (c->anonymous)
@@ -62,12 +62,12 @@ static int report_gated(const struct fault_context *c, struct err *err)
     return err_hint(err, "with the account of %s; some owners let people in by hand", c->token);
 }
 
-static int report_disabled(const struct fault_context *c, struct err *err)
+static int report_disabled(const struct hf_fault_context *c, struct err *err)
 {
     return err_set(err, ERR_DENIED, "%s: the hub has disabled access to this repository", c->repo);
 }
 
-static int report_repository(const struct fault_context *c, struct err *err)
+static int report_repository(const struct hf_fault_context *c, struct err *err)
 {
     err_set(err, ERR_NOTFOUND, "no such repository: %s/%s", c->endpoint, c->repo);
     return err_hint(err,
@@ -76,18 +76,18 @@ static int report_repository(const struct fault_context *c, struct err *err)
                     c->token);
 }
 
-static int report_revision(const struct fault_context *c, struct err *err)
+static int report_revision(const struct hf_fault_context *c, struct err *err)
 {
     err_set(err, ERR_NOTFOUND, "%s has no revision '%s'", c->repo, c->revision);
     return err_hint(err, "name a branch, a tag or a whole commit; see %s/%s/tree/main", c->endpoint, c->repo);
 }
 
-static int report_entry(const struct fault_context *c, struct err *err)
+static int report_entry(const struct hf_fault_context *c, struct err *err)
 {
     return err_set(err, ERR_NOTFOUND, "no file '%s' in %s at %s", c->path ? c->path : "", c->repo, c->revision);
 }
 
-static int report_unauthorised(const struct fault_context *c, struct err *err)
+static int report_unauthorised(const struct hf_fault_context *c, struct err *err)
 {
     if (c->anonymous) {
         err_set(err, ERR_DENIED, "%s: the hub wants a token here (HTTP 401)", c->repo);
@@ -97,13 +97,13 @@ static int report_unauthorised(const struct fault_context *c, struct err *err)
     return err_hint(err, "it may be mistyped, expired or revoked: see %s/settings/tokens", c->endpoint);
 }
 
-static int report_forbidden(const struct hub_fault *f, const struct fault_context *c, struct err *err)
+static int report_forbidden(const struct hf_fault *f, const struct hf_fault_context *c, struct err *err)
 {
     err_set(err, ERR_DENIED, "%s: refused (HTTP %d)%s%s", c->repo, f->status, f->message[0] ? ": " : "", f->message);
     return err_hint(err, "asked with: %s; a fine-grained token needs read access to this repository", c->token);
 }
 
-static int report_status(const struct hub_fault *f, const struct fault_context *c, struct err *err)
+static int report_status(const struct hf_fault *f, const struct hf_fault_context *c, struct err *err)
 {
     if (f->status == 429) {
         err_set(err, ERR_TRANSIENT, "%s: the hub limits the rate of requests (HTTP 429)", c->endpoint);
@@ -113,21 +113,21 @@ static int report_status(const struct hub_fault *f, const struct fault_context *
     return err_set(err, kind, "%s: HTTP %d%s%s", c->repo, f->status, f->message[0] ? ": " : "", f->message);
 }
 
-int fault_report(const struct hub_fault *f, const struct fault_context *c, struct err *err)
+int hf_fault_report(const struct hf_fault *f, const struct hf_fault_context *c, struct err *err)
 {
-    if (f->code == FAULT_GATED)
+    if (f->code == HF_FAULT_GATED)
         return report_gated(c, err);
-    if (f->code == FAULT_DISABLED)
+    if (f->code == HF_FAULT_DISABLED)
         return report_disabled(c, err);
     if (f->status == 401)
         return report_unauthorised(c, err);
     if (f->status == 403)
         return report_forbidden(f, c, err);
-    if (f->code == FAULT_REPOSITORY)
+    if (f->code == HF_FAULT_REPOSITORY)
         return report_repository(c, err);
-    if (f->code == FAULT_REVISION)
+    if (f->code == HF_FAULT_REVISION)
         return report_revision(c, err);
-    if (f->code == FAULT_ENTRY || (f->status == 404 && c->path))
+    if (f->code == HF_FAULT_ENTRY || (f->status == 404 && c->path))
         return report_entry(c, err);
     if (f->status == 404)
         return report_repository(c, err);

@@ -17,23 +17,23 @@
     X(REVISION, "RevisionNotFound")                                                                                    \
     X(ENTRY, "EntryNotFound")
 
-enum fault_code {
-#define X(name, word) FAULT_##name,
+enum hf_fault_code {
+#define X(name, word) HF_FAULT_##name,
     HF_FAULT_CODES(X)
 #undef X
 };
 
-struct hub_fault {
+struct hf_fault {
     int status;
-    enum fault_code code;
+    enum hf_fault_code code;
     char message[256]; /* the hub's own words, one line; "" */
 };
 
 /* Never fails: what can't be read stays empty. */
-void fault_read(const struct http_response *resp, struct hub_fault *out);
+void hf_fault_read(const struct http_response *resp, struct hf_fault *out);
 
 /* Who asked for what. Borrowed; none is a secret. */
-struct fault_context {
+struct hf_fault_context {
     const char *endpoint; /* for people, without a slash at its end */
     const char *repo;     /* "datasets/owner/name" */
     const char *revision; /* or commit */
@@ -43,6 +43,6 @@ struct fault_context {
 };
 
 /* Sets `err`. Returns -1. */
-int fault_report(const struct hub_fault *f, const struct fault_context *c, struct err *err);
+int hf_fault_report(const struct hf_fault *f, const struct hf_fault_context *c, struct err *err);
 
 #endif

@@ -92,8 +92,8 @@ static int follow_own(const struct http_response *resp, struct buf *url, struct 
 static int refuse(const struct hf *hf, const struct hf_resolution *r, const char *path,
                   const struct http_response *resp, struct err *err)
 {
-    struct hub_fault f;
-    const struct fault_context c = {
+    struct hf_fault f;
+    const struct hf_fault_context c = {
         .endpoint = hf->endpoint,
         .repo = r->repo,
         .revision = r->commit,
@@ -101,8 +101,8 @@ static int refuse(const struct hf *hf, const struct hf_resolution *r, const char
         .token = hf_token_describe(hf->token),
         .anonymous = hf_token_anonymous(hf->token),
     };
-    fault_read(resp, &f);
-    return fault_report(&f, &c, err);
+    hf_fault_read(resp, &f);
+    return hf_fault_report(&f, &c, err);
 }
 
 int hf_prove(struct hf *hf, const struct hf_resolution *r, const struct hf_file *f, struct err *err)
@@ -191,7 +191,7 @@ static int fetch_request(void *ctx, uint64_t offset, uint64_t length, struct xfe
     buf_adds(&out->url, t->url);
     if (!hf_token_anonymous(t->token)) {
         buf_adds(&out->headers, "Authorization: ");
-        token_write(t->token, &out->headers);
+        hf_token_write(t->token, &out->headers);
         buf_adds(&out->headers, "\r\n");
     }
     return buf_check(&out->headers, "request headers", err);
@@ -200,11 +200,11 @@ static int fetch_request(void *ctx, uint64_t offset, uint64_t length, struct xfe
 static enum xfer_verdict fetch_judge(void *ctx, const struct xfer_head *head, struct xfer_want *want, struct err *err)
 {
     const struct hf_fetch *t = ctx;
-    struct hub_fault f;
+    struct hf_fault f;
     (void)want;
     if (head->status >= 200 && head->status < 300)
         return hf_check_answer(head->http, t->commit, &t->file, err) < 0 ? XFER_FAIL : XFER_ACCEPT;
-    const struct fault_context c = {
+    const struct hf_fault_context c = {
         .endpoint = t->endpoint,
         .repo = t->repo,
         .revision = t->commit,
@@ -212,8 +212,8 @@ static enum xfer_verdict fetch_judge(void *ctx, const struct xfer_head *head, st
         .token = hf_token_describe(t->token),
         .anonymous = hf_token_anonymous(t->token),
     };
-    fault_read(head->http, &f);
-    fault_report(&f, &c, err);
+    hf_fault_read(head->http, &f);
+    hf_fault_report(&f, &c, err);
     return XFER_FAIL;
 }
 

@@ -2,7 +2,7 @@
 
 #define BYTE_OUTSIDE_UTF8 0x110000u /* beyond the last code point: such a byte equals only itself */
 
-bool glob_is_pattern(struct span text)
+bool hf_glob_is_pattern(struct span text)
 {
     for (size_t i = 0; i < text.n; i++)
         if (memchr("*?[", text.p[i], 3))
@@ -72,7 +72,7 @@ static bool match_one(struct span *pattern, struct span *text)
     return want == c;
 }
 
-bool glob_match(struct span pattern, struct span text)
+bool hf_glob_match(struct span pattern, struct span text)
 {
     struct span after_star = {0}, retry = {0};
     bool star = false, all_below = span_ends(pattern, SPAN_LIT("/"));

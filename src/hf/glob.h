@@ -6,7 +6,7 @@
 
 #include "base/str.h"
 
-bool glob_is_pattern(struct span text);
-bool glob_match(struct span pattern, struct span text);
+bool hf_glob_is_pattern(struct span text);
+bool hf_glob_match(struct span pattern, struct span text);
 
 #endif

@@ -42,7 +42,7 @@ const char *hf_kind_prefix(enum hf_kind kind);
 const char *hf_kind_folder(enum hf_kind kind);
 
 /* "Bearer …"; nothing where anonymous. Wipe what it was written to. */
-void token_write(const struct hf_token *t, struct buf *out);
+void hf_token_write(const struct hf_token *t, struct buf *out);
 
 /* "<front>/api/models/owner/name/<what>/" and the revision, encoded. */
 void hf_api_url(const struct hf *hf, const char *what, const char *revision, struct buf *out);

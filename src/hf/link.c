@@ -69,7 +69,7 @@ static bool names_next(struct span relations)
     return false;
 }
 
-bool link_next(struct span header, struct span *target)
+bool hf_link_next(struct span header, struct span *target)
 {
     while (take_byte(&header, '<')) {
         struct span uri = take_until(&header, ">"), name, value;

@@ -6,6 +6,6 @@
 
 /* The target of the first link whose relation is "next"; false where there is none, or the header is malformed. A view
  * of the header. */
-bool link_next(struct span header, struct span *target);
+bool hf_link_next(struct span header, struct span *target);
 
 #endif

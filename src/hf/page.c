@@ -6,7 +6,7 @@
 #define GIT_OID_BYTES 20
 #define LFS_OID_BYTES 32
 
-bool page_is_commit(struct span s)
+bool hf_is_commit(struct span s)
 {
     for (size_t i = 0; i < s.n; i++)
         if (!ascii_is_digit(s.p[i]) && !(s.p[i] >= 'a' && s.p[i] <= 'f'))
@@ -25,13 +25,13 @@ static json_t *parse(struct span json, const char *what, struct err *err)
     return root;
 }
 
-int page_read_commit(struct arena *a, struct span json, const char **commit, struct err *err)
+int hf_read_commit(struct arena *a, struct span json, const char **commit, struct err *err)
 {
     AUTO_JSON root = parse(json, "description of a repository", err);
     if (!root)
         return -1;
     const char *sha = json_get_str(root, "sha");
-    if (!sha || !page_is_commit(span_of(sha)))
+    if (!sha || !hf_is_commit(span_of(sha)))
         return err_set(err, ERR_PROTOCOL, "the hub's answer names no commit (sha)");
     *commit = arena_dup(a, sha);
     return arena_check(a, err);
@@ -69,8 +69,8 @@ static int read_file(struct arena *a, const json_t *entry, struct hf_file *out, 
     return arena_check(a, err);
 }
 
-int page_read_tree(struct arena *a, struct span json, int (*each)(void *ctx, const struct hf_file *f, struct err *err),
-                   void *ctx, struct err *err)
+int hf_read_tree(struct arena *a, struct span json, int (*each)(void *ctx, const struct hf_file *f, struct err *err),
+                 void *ctx, struct err *err)
 {
     AUTO_JSON root = parse(json, "page of a tree", err);
     if (!root)

@@ -7,14 +7,14 @@
 
 #define HF_COMMIT_LENGTH 40
 
-bool page_is_commit(struct span s); /* 40 lower-case hex digits */
+bool hf_is_commit(struct span s); /* 40 lower-case hex digits */
 
 /* `sha` of a repository's description, into the arena. ERR_PROTOCOL. */
-int page_read_commit(struct arena *a, struct span json, const char **commit, struct err *err);
+int hf_read_commit(struct arena *a, struct span json, const char **commit, struct err *err);
 
 /* The files of one page, in its order; folders are left out. `path` is in the arena, `target` not set. ERR_PROTOCOL:
  * not a page of a tree, and what each() gives. */
-int page_read_tree(struct arena *a, struct span json, int (*each)(void *ctx, const struct hf_file *f, struct err *err),
-                   void *ctx, struct err *err);
+int hf_read_tree(struct arena *a, struct span json, int (*each)(void *ctx, const struct hf_file *f, struct err *err),
+                 void *ctx, struct err *err);
 
 #endif

@@ -36,16 +36,16 @@ static const char *repo_now(struct resolving *v)
 
 static int refuse(struct resolving *v, const struct http_response *resp, const char *revision, struct err *err)
 {
-    struct hub_fault f;
-    const struct fault_context c = {
+    struct hf_fault f;
+    const struct hf_fault_context c = {
         .endpoint = v->hf->endpoint,
         .repo = v->hf->src->repo,
         .revision = revision,
         .token = hf_token_describe(v->hf->token),
         .anonymous = hf_token_anonymous(v->hf->token),
     };
-    fault_read(resp, &f);
-    return fault_report(&f, &c, err);
+    hf_fault_read(resp, &f);
+    return hf_fault_report(&f, &c, err);
 }
 
 /* ---- revision → commit ---- */
@@ -75,7 +75,7 @@ static int find_commit(struct resolving *v, struct err *err)
     int rc;
     if (resp.status != 200)
         rc = refuse(v, &resp, v->revision, err);
-    else if ((rc = page_read_commit(v->r->arena, buf_span(&resp.body), &v->r->commit, err)) == 0)
+    else if ((rc = hf_read_commit(v->r->arena, buf_span(&resp.body), &v->r->commit, err)) == 0)
         rc = take_name(v, ask.url, resp.effective_url, err);
     http_response_release(&resp);
     return rc;
@@ -106,7 +106,7 @@ static bool next_query(const struct http_response *resp, struct span *query)
 {
     for (size_t i = 0; i < resp->header_count; i++) {
         struct span target, head;
-        if (strcmp(resp->headers[i].name, "link") == 0 && link_next(span_of(resp->headers[i].value), &target) &&
+        if (strcmp(resp->headers[i].name, "link") == 0 && hf_link_next(span_of(resp->headers[i].value), &target) &&
             span_cut(target, '?', &head, query))
             return true;
     }
@@ -148,7 +148,7 @@ static int take_page(struct resolving *v, struct buf *query, struct err *err)
     if (resp.status != 200)
         rc = refuse(v, &resp, v->r->commit, err);
     else if ((rc = hf_check_answer(&resp, v->r->commit, NULL, err)) == 0)
-        rc = page_read_tree(v->r->arena, buf_span(&resp.body), add_file, v, err);
+        rc = hf_read_tree(v->r->arena, buf_span(&resp.body), add_file, v, err);
     buf_reset(query);
     if (rc == 0 && next_query(&resp, &next))
         buf_add_span(query, next);
@@ -194,7 +194,7 @@ static int lay_out(struct resolving *v, const char *asked_revision, struct hf_fi
     for (size_t i = 0; i < n; i++)
         files[i].target =
             folder ? arena_printf(r->arena, "%s/snapshots/%s/%s", folder, r->commit, files[i].path) : files[i].path;
-    if (folder && !page_is_commit(span_of(asked_revision)))
+    if (folder && !hf_is_commit(span_of(asked_revision)))
         r->ref_path = arena_printf(r->arena, "%s/refs/%s", folder, asked_revision);
     return arena_check(r->arena, err);
 }

@@ -66,7 +66,7 @@ static bool choose_pattern(const struct hf_file *files, size_t n, const char *pa
 {
     bool any = false;
     for (size_t i = 0; i < n; i++)
-        if (glob_match(span_of(pattern), span_of(files[i].path)))
+        if (hf_glob_match(span_of(pattern), span_of(files[i].path)))
             any = chosen[i] = true;
     return any;
 }
@@ -102,7 +102,7 @@ static int not_there(const struct hf_file *files, size_t n, const char *name, st
     struct near_top near;
     AUTO_BUF names;
     buf_init(&names, ERR_HINT_MAX);
-    if (glob_is_pattern(span_of(name)))
+    if (hf_glob_is_pattern(span_of(name)))
         return err_set(err, ERR_NOTFOUND, "no file of the repository matches '%.512s'", name);
     err_set(err, ERR_NOTFOUND, "no file '%.512s' in the repository", name);
     if (is_folder(files, n, name))
@@ -120,7 +120,7 @@ int hf_select(const struct hf_file *files, size_t n, const struct job_strs *want
     for (size_t i = 0; i < wanted->n; i++) {
         const char *name = wanted->v[i];
         bool found = choose_name(files, n, name, chosen) ||
-                     (glob_is_pattern(span_of(name)) && choose_pattern(files, n, name, chosen));
+                     (hf_glob_is_pattern(span_of(name)) && choose_pattern(files, n, name, chosen));
         if (!found)
             return not_there(files, n, name, err);
     }

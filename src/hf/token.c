@@ -153,7 +153,7 @@ int hf_token_scope(const struct hf_token *t, uint8_t out[32], struct err *err)
     return digest_hmac_sha256(purpose, strlen(purpose), t->text, strlen(t->text), out, err);
 }
 
-void token_write(const struct hf_token *t, struct buf *out)
+void hf_token_write(const struct hf_token *t, struct buf *out)
 {
     if (t->text)
         buf_addf(out, "Bearer %s", t->text);
