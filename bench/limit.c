@@ -33,8 +33,8 @@ static struct {
 } opt;
 
 struct range {
-    int fd;
     uint64_t at, end;
+    int fd;
     bool headless; /* the head has been read */
 };
 
@@ -83,7 +83,7 @@ static bool range_step(struct range *r, char *buf)
 
 static void *run(void *arg)
 {
-    unsigned first = (unsigned)(uintptr_t)arg, n = 0;
+    unsigned first = *(const unsigned *)arg, n = 0;
     struct range ranges[RANGES_MAX] = {0};
     struct pollfd polls[RANGES_MAX];
     char *buf = malloc(opt.buffer);
@@ -142,9 +142,11 @@ int main(int argc, char **argv)
 
     struct timespec a, b;
     pthread_t threads[THREADS_MAX];
+    unsigned numbers[THREADS_MAX];
     clock_gettime(CLOCK_MONOTONIC, &a);
     for (unsigned t = 0; t < opt.threads; t++) {
-        if (pthread_create(&threads[t], NULL, run, (void *)(uintptr_t)t) != 0)
+        numbers[t] = t;
+        if (pthread_create(&threads[t], NULL, run, &numbers[t]) != 0)
             die("pthread_create");
     }
     for (unsigned t = 0; t < opt.threads; t++)

@@ -9,7 +9,6 @@
 #define BUFFER_MIN (16u * 1024)
 
 struct transfer {
-    LIST_ENTRY(transfer) all;
     struct lane *lane;
     struct circle *circle;
     struct exchange *ex;
@@ -30,17 +29,18 @@ struct circle {
     struct pump pump;
 };
 
+LIST_HEAD(circle_list, circle);
+
 struct lane {
     struct loop *loop;
-    LIST_HEAD(, circle) circles;
-    LIST_HEAD(, transfer) transfers;
+    struct circle_list circles;
 };
 
 static void on_done(void *ctx, CURL *easy, CURLcode rc);
 
 static struct circle *circle_of(struct lane *l, const struct xfer_policy *policy, struct err *err)
 {
-    struct circle *c;
+    struct circle *c = NULL;
     LIST_FOREACH(c, &l->circles, all)
     {
         if (c->policy == policy)
@@ -71,7 +71,6 @@ static size_t buffer_bytes(const struct xfer *x)
 static void transfer_free(struct transfer *t)
 {
     struct xfer *x = loop_xfer(t->lane->loop);
-    LIST_REMOVE(t, all);
     if (t->easy) {
         curl_multi_remove_handle(t->circle->pump.multi, t->easy);
         curl_easy_cleanup(t->easy);
@@ -205,18 +204,16 @@ static int curl_open(struct lane **out, struct loop *loop, struct err *err)
         return err_nomem(err);
     l->loop = loop;
     LIST_INIT(&l->circles);
-    LIST_INIT(&l->transfers);
     *out = l;
     return 0;
 }
 
+/* No exchange is under way any more, so there is no transfer either. */
 static void curl_free_lane(struct lane *l)
 {
-    while (!LIST_EMPTY(&l->transfers))
-        transfer_free(LIST_FIRST(&l->transfers));
-    while (!LIST_EMPTY(&l->circles)) {
-        struct circle *c = LIST_FIRST(&l->circles);
-        LIST_REMOVE(c, all);
+    struct circle *c, *next;
+    for (c = LIST_FIRST(&l->circles); c; c = next) {
+        next = LIST_NEXT(c, all);
         pump_release(&c->pump);
         free(c);
     }
@@ -235,7 +232,6 @@ static int curl_start(struct lane *l, struct exchange *ex, const struct lane_req
     t->req = *req;
     t->guard = (struct xfer_guard){.policy = req->host->policy, .host = req->host->url.host};
     buf_init(&t->head, HTTP1_HEAD_MAX);
-    LIST_INSERT_HEAD(&l->transfers, t, all);
     t->easy = curl_easy_init();
     if (t->easy)
         xfer_count_buffer(loop_xfer(l->loop), (int64_t)buffer_bytes(loop_xfer(l->loop)));

@@ -20,7 +20,7 @@ struct conn {
         struct watch watch;
         struct grave grave;
     };
-    LIST_ENTRY(conn) all; /* of lane->idle or lane->busy */
+    TAILQ_ENTRY(conn) rest; /* of lane->idle, while CONN_IDLE */
     struct lane *lane;
     struct xfer_host *host;
     struct exchange *ex;
@@ -39,10 +39,12 @@ struct conn {
     struct http1_body body;
 };
 
+TAILQ_HEAD(conn_list, conn);
+
 struct lane {
     struct loop *loop;
     struct pump pump;
-    LIST_HEAD(, conn) busy, idle;
+    struct conn_list idle; /* those used last come first */
     unsigned idle_count;
 };
 
@@ -50,10 +52,17 @@ static void conn_ready(struct watch *w, uint32_t events);
 
 /* ---- connections ---- */
 
+static void leave_idle(struct conn *c)
+{
+    TAILQ_REMOVE(&c->lane->idle, c, rest);
+    c->lane->idle_count--;
+}
+
 static void conn_close(struct conn *c)
 {
     struct lane *l = c->lane;
-    LIST_REMOVE(c, all);
+    if (c->state == CONN_IDLE)
+        leave_idle(c);
     loop_unwatch(l->loop, &c->watch);
     if (c->easy) {
         curl_multi_remove_handle(l->pump.multi, c->easy);
@@ -67,12 +76,11 @@ static void conn_close(struct conn *c)
 static struct conn *take_idle(struct lane *l, const struct xfer_host *host)
 {
     struct conn *c;
-    LIST_FOREACH(c, &l->idle, all)
+    TAILQ_FOREACH(c, &l->idle, rest)
     {
         if (c->host == host) {
-            LIST_REMOVE(c, all);
-            l->idle_count--;
-            LIST_INSERT_HEAD(&l->busy, c, all);
+            leave_idle(c);
+            c->state = CONN_SENDING;
             return c;
         }
     }
@@ -83,18 +91,14 @@ static void keep_idle(struct conn *c)
 {
     struct lane *l = c->lane;
     struct err ignored = ERR_INIT;
+    struct conn *oldest = TAILQ_LAST(&l->idle, conn_list);
+    if (oldest && l->idle_count >= IDLE_MAX)
+        conn_close(oldest);
     c->state = CONN_IDLE;
     c->reused = true;
-    LIST_REMOVE(c, all);
-    loop_watch(l->loop, &c->watch, EPOLLIN, &ignored); /* else the next exchange finds it closed, if it is */
-    if (l->idle_count >= IDLE_MAX) {                   /* the one that rests longest goes */
-        struct conn *last = NULL, *i;
-        LIST_FOREACH(i, &l->idle, all) last = i;
-        l->idle_count--;
-        conn_close(last);
-    }
-    LIST_INSERT_HEAD(&l->idle, c, all);
+    TAILQ_INSERT_HEAD(&l->idle, c, rest);
     l->idle_count++;
+    loop_watch(l->loop, &c->watch, EPOLLIN, &ignored); /* else the next exchange finds it closed, if it is */
 }
 
 /* The exchange is over; its connection rests or is closed. `err` is consumed. */
@@ -144,7 +148,6 @@ static struct conn *conn_new(struct lane *l, struct exchange *ex, const struct l
     c->guard = (struct xfer_guard){.policy = req->host->policy, .host = req->host->url.host};
     buf_init(&c->out, HTTP1_HEAD_MAX + 2 * URL_LENGTH_MAX);
     buf_init(&c->head, HTTP1_HEAD_MAX);
-    LIST_INSERT_HEAD(&l->busy, c, all);
     c->easy = curl_easy_init();
     if (!c->easy || set_options(c, err) < 0) {
         if (!c->easy)
@@ -450,7 +453,6 @@ static void conn_ready(struct watch *w, uint32_t events)
     struct conn *c = (struct conn *)w;
     (void)events;
     if (c->state == CONN_IDLE) { /* closed while it rested, or unasked-for bytes: either way it is of no use */
-        c->lane->idle_count--;
         conn_close(c);
         return;
     }
@@ -468,8 +470,7 @@ static int raw_open(struct lane **out, struct loop *loop, struct err *err)
     if (!l)
         return err_nomem(err);
     l->loop = loop;
-    LIST_INIT(&l->busy);
-    LIST_INIT(&l->idle);
+    TAILQ_INIT(&l->idle);
     if (pump_open(&l->pump, loop, on_connected, l, err) < 0) {
         free(l);
         return -1;
@@ -478,12 +479,12 @@ static int raw_open(struct lane **out, struct loop *loop, struct err *err)
     return 0;
 }
 
+/* No exchange is under way any more: what is left rests. */
 static void raw_free(struct lane *l)
 {
-    while (!LIST_EMPTY(&l->idle))
-        conn_close(LIST_FIRST(&l->idle));
-    while (!LIST_EMPTY(&l->busy))
-        conn_close(LIST_FIRST(&l->busy));
+    struct conn *c;
+    while ((c = TAILQ_FIRST(&l->idle)))
+        conn_close(c);
     pump_release(&l->pump);
     free(l);
 }

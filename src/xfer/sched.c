@@ -240,7 +240,7 @@ static struct sched_host *host_of(const struct sched_file *f)
 static struct sched_unit *pick_again(struct sched *s, struct sched_group *g, unsigned thread, uint64_t now_ms,
                                      uint64_t *wake_ms)
 {
-    struct sched_unit *u;
+    struct sched_unit *u = NULL;
     TAILQ_FOREACH(u, &g->again, wait)
     {
         struct sched_host *h = host_of(u->file);
@@ -271,7 +271,7 @@ static void give_part(struct sched_file *f, struct sched_unit *u)
 static struct sched_unit *pick_fresh(struct sched *s, struct sched_group *g, unsigned thread, struct sched_unit *spare,
                                      uint64_t now_ms, uint64_t *wake_ms)
 {
-    struct sched_file *f;
+    struct sched_file *f = NULL;
     unsigned looked = 0;
     TAILQ_FOREACH(f, &g->ready, ready)
     {
@@ -300,7 +300,7 @@ static struct sched_unit *pick_fresh(struct sched *s, struct sched_group *g, uns
 struct sched_unit *sched_pick(struct sched *s, unsigned thread, struct sched_unit *spare, uint64_t now_ms,
                               uint64_t *wake_ms)
 {
-    struct sched_group *g;
+    struct sched_group *g = NULL;
     *wake_ms = SCHED_NEVER;
     wake_delayed(s, now_ms);
     if (!TAILQ_EMPTY(&s->delayed))
@@ -336,7 +336,7 @@ bool sched_prepared(struct sched *s, struct sched_unit *u, unsigned thread)
 
 struct sched_unit *sched_unit_withdraw(struct sched *s, struct sched_file *f)
 {
-    struct sched_unit *u;
+    struct sched_unit *u = NULL;
     TAILQ_FOREACH(u, &f->group->again, wait)
     {
         if (u->file == f) {
@@ -356,7 +356,7 @@ struct sched_unit *sched_unit_withdraw(struct sched *s, struct sched_file *f)
 
 bool sched_has_waiting(const struct sched *s, const struct sched_file *f)
 {
-    const struct sched_unit *u;
+    const struct sched_unit *u = NULL;
     TAILQ_FOREACH(u, &f->group->again, wait)
     {
         if (u->file == f)

@@ -81,6 +81,7 @@ enum stall stall_check(struct stall_meter *m, uint64_t min_bytes_per_second, uin
 TAILQ_HEAD(sched_unit_list, sched_unit);
 TAILQ_HEAD(sched_file_list, sched_file);
 TAILQ_HEAD(sched_group_list, sched_group);
+LIST_HEAD(sched_host_list, sched_host);
 
 struct sched_host {
     LIST_ENTRY(sched_host) all;
@@ -130,7 +131,7 @@ struct sched {
     uint32_t active_by_thread[SCHED_THREADS_MAX];
     struct sched_group_list ring;
     struct sched_unit_list delayed; /* by not_before_ms */
-    LIST_HEAD(, sched_host) hosts;
+    struct sched_host_list hosts;
 };
 
 void sched_init(struct sched *s, unsigned threads, uint32_t max_connections, uint32_t max_connections_host);

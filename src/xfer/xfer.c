@@ -99,7 +99,7 @@ int xfer_open(struct xfer **out, const struct xfer_opts *opts, struct err *err)
 
 static struct group_rec *find_group(struct xfer *x, struct xfer_group *group, struct err *err)
 {
-    struct group_rec *rec;
+    struct group_rec *rec = NULL;
     LIST_FOREACH(rec, &x->shared.groups, all)
     {
         if (rec->group == group)

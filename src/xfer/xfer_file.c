@@ -249,7 +249,7 @@ static void refresh_task(void *ctx)
         file_fail(f, &err);
     }
     xfer_poke_all(x);
-    file_unref(f);
+    file_unref(f); /* NOLINT(clang-analyzer-unix.Malloc): file_fail() gave back another reference */
 }
 
 void file_refresh(struct xfer_file *f)
@@ -269,5 +269,5 @@ void file_refresh(struct xfer_file *f)
     f->refreshing = f->sched.held = false;
     pthread_mutex_unlock(&x->shared.mu);
     file_fail(f, &err);
-    file_unref(f);
+    file_unref(f); /* NOLINT(clang-analyzer-unix.Malloc): as above */
 }

@@ -110,7 +110,7 @@ static struct xfer_host *host_new(const struct xfer_policy *policy, const struct
 
 struct xfer_host *host_intern(struct xfer *x, const struct xfer_policy *policy, const struct url *url, struct err *err)
 {
-    struct sched_host *s;
+    struct sched_host *s = NULL;
     LIST_FOREACH(s, &x->shared.sched.hosts, all)
     {
         struct xfer_host *h = (struct xfer_host *)s;

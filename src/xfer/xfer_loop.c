@@ -256,8 +256,8 @@ static bool work_is_queued(struct loop *l)
 static int wait_ms(struct loop *l)
 {
     uint64_t until = l->wake_ms;
-    struct pump *p;
-    struct exchange *ex;
+    struct pump *p = NULL;
+    struct exchange *ex = NULL;
     LIST_FOREACH(p, &l->pumps, all)
     {
         if (p->deadline_ms < until)

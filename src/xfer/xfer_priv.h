@@ -34,12 +34,15 @@ struct xfer_host {
     bool raw_fit; /* no proxy stands in between */
 };
 
+LIST_HEAD(file_list, xfer_file);
+LIST_HEAD(group_list, group_rec);
+
 struct group_rec {
     struct sched_group sched; /* first */
     LIST_ENTRY(group_rec) all;
     struct xfer_group *group;
     const struct xfer_policy *policy; /* the engine's copy */
-    LIST_HEAD(, xfer_file) files;
+    struct file_list files;
 };
 
 struct xfer_file {
@@ -156,7 +159,7 @@ struct xfer {
         pthread_mutex_t mu;
         pthread_cond_t idle; /* the last file went */
         struct sched sched;
-        LIST_HEAD(, group_rec) groups;
+        struct group_list groups;
         struct policy_copy *policies;
         unsigned files;
         struct rng rng;

@@ -47,7 +47,7 @@ struct xrig {
 
     /* the transfer */
     struct xfer_get get;
-    uint64_t given_size;
+    atomic_uint_fast64_t given_size;
     int fd, map_fd;
     struct partmap *map;
     int open_error; /* errno that the sink's open() fails with */
