@@ -108,10 +108,7 @@ static int try_once(struct call *c, enum xfer_failure *failure, struct err *err)
 
 static uint64_t choose_delay(struct call *c, unsigned attempt, bool answered)
 {
-    uint64_t asked = 0;
-    const char *header = answered ? http_response_get(c->resp, "retry-after") : NULL;
-    if (header) /* a date is meant by the server's clock, not by ours */
-        asked = retry_after_ms(span_of(header), c->resp->date_ms ? c->resp->date_ms : clock_wall_ms());
+    uint64_t asked = answered ? http_response_wait_ms(c->resp) : 0;
     struct http *h = c->http;
     pthread_mutex_lock(&h->shared.mu);
     uint64_t delay = retry_delay_ms(attempt, asked, &h->shared.rng);

@@ -1,6 +1,7 @@
 #include "xfer/xfer_common.h"
 
 #include "base/clock.h"
+#include "xfer/retry.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,14 @@ const char *http_response_get(const struct http_response *r, const char *name)
         if (strcasecmp(r->headers[i].name, name) == 0)
             return r->headers[i].value;
     return NULL;
+}
+
+uint64_t http_response_wait_ms(const struct http_response *r)
+{
+    const char *after = http_response_get(r, "retry-after"), *limit = http_response_get(r, "ratelimit");
+    if (after) /* a date is meant by the server's clock, not by ours */
+        return retry_after_ms(span_of(after), r->date_ms ? r->date_ms : clock_wall_ms());
+    return limit && r->status == 429 ? retry_rate_limit_ms(span_of(limit)) : 0;
 }
 
 static struct span without_line_end(struct span line)

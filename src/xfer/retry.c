@@ -60,3 +60,35 @@ uint64_t retry_after_ms(struct span header, int64_t now_wall_ms)
         return then > now_wall_ms ? RETRY_AFTER_MAX_MS : 0;
     return wait > 0 ? bounded((uint64_t)wait) : 0;
 }
+
+/* One policy: its name, then parameters. */
+static uint64_t policy_wait_ms(struct span policy)
+{
+    struct span item, name, value;
+    uint64_t remaining = 1, seconds = 0;
+    struct err ignored = ERR_INIT;
+    span_cut(policy, ';', &item, &policy);
+    while (policy.n > 0) {
+        span_cut(policy, ';', &item, &policy);
+        span_cut(item, '=', &name, &value);
+        name = span_trim(name);
+        uint64_t *into = span_eq(name, SPAN_LIT("r")) ? &remaining : span_eq(name, SPAN_LIT("t")) ? &seconds : NULL;
+        if (into && span_to_u64(span_trim(value), into, &ignored) < 0)
+            return 0;
+    }
+    if (remaining > 0)
+        return 0;
+    return seconds < RETRY_AFTER_MAX_MS / 1000 ? seconds * 1000 : RETRY_AFTER_MAX_MS;
+}
+
+uint64_t retry_rate_limit_ms(struct span header)
+{
+    struct span policy;
+    uint64_t longest = 0;
+    while (header.n > 0) {
+        span_cut(header, ',', &policy, &header);
+        uint64_t wait = policy_wait_ms(policy);
+        longest = wait > longest ? wait : longest;
+    }
+    return longest;
+}

@@ -20,4 +20,9 @@ uint64_t retry_delay_ms(unsigned attempt, uint64_t retry_after_ms, struct rng *r
 /* Retry-After as seconds or HTTP date (RFC 9110, 10.2.3); bounded by RETRY_AFTER_MAX_MS; 0 where unusable. */
 uint64_t retry_after_ms(struct span header, int64_t now_wall_ms);
 
+/* RateLimit (draft-ietf-httpapi-ratelimit-headers, version 9): `"api";r=0;t=55` says that nothing remains, and that
+ * there is more after t seconds. Of several policies the longest wait counts; bounded as above; 0 where requests
+ * remain, or for what can't be read. */
+uint64_t retry_rate_limit_ms(struct span header);
+
 #endif

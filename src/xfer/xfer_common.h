@@ -71,6 +71,9 @@ int http_response_status_line(struct http_response *r, struct span line, struct 
 int http_response_field_line(struct http_response *r, struct span line, struct err *err);
 int http_response_add(struct http_response *r, struct span name, struct span value, struct err *err);
 
+/* How long the server asks to wait before another try: Retry-After, else RateLimit; 0: it does not say. */
+uint64_t http_response_wait_ms(const struct http_response *r);
+
 /* ---- redirects ---- */
 
 struct xfer_redirect {

@@ -177,9 +177,7 @@ int exchange_note_verdict(struct exchange *ex, enum xfer_verdict verdict)
 
 static void note_retry_status(struct exchange *ex)
 {
-    const char *after = http_response_get(&ex->resp, "retry-after");
-    if (after)
-        ex->throttle_ms = retry_after_ms(span_of(after), clock_wall_ms());
+    ex->throttle_ms = http_response_wait_ms(&ex->resp);
     ex->pressed = ex->resp.status == 429 || ex->resp.status == 503;
     ex->passing = true;
     err_set(&ex->err, ERR_TRANSIENT, "HTTP %d from %s", ex->resp.status, ex->url.host);

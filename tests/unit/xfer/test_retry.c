@@ -57,6 +57,28 @@ static void retry_after_takes_seconds(void **state)
     assert_int_equal(retry_after_ms(SPAN_LIT("99999999999999999999999999"), 0), RETRY_AFTER_MAX_MS);
 }
 
+static void a_rate_limit_asks_to_wait_where_nothing_remains(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header;
+        uint64_t ms;
+    } rows[] = {
+        {"\"api\";r=0;t=55", 55000},
+        {"\"api\"; r=0 ; t=7", 7000},
+        {"\"api\";r=3;t=55", 0},
+        {"\"api\";r=0;t=5, \"resolvers\";r=0;t=9, \"pages\";r=1;t=80", 9000},
+        {"\"api\";t=5;r=0;pk=:abc=:", 5000},
+        {"\"api\";r=0;t=99999", RETRY_AFTER_MAX_MS},
+        {"\"api\";r=0;t=-1", 0},
+        {"\"api\";r=0", 0},
+        {"limit=10, remaining=0, reset=50", 0},
+        {"", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(retry_rate_limit_ms(span_of(rows[i].header)), rows[i].ms);
+}
+
 static void retry_after_takes_a_date_relative_to_now(void **state)
 {
     (void)state;
@@ -86,6 +108,7 @@ int main(void)
         cmocka_unit_test(delays_stay_below_a_ceiling_that_doubles_up_to_the_cap),
         cmocka_unit_test(a_delay_is_never_shorter_than_the_server_asked_nor_above_the_bound),
         cmocka_unit_test(retry_after_takes_seconds),
+        cmocka_unit_test(a_rate_limit_asks_to_wait_where_nothing_remains),
         cmocka_unit_test(retry_after_takes_a_date_relative_to_now),
         cmocka_unit_test(an_unusable_retry_after_counts_as_none),
     };
