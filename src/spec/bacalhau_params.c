@@ -126,13 +126,14 @@ static void read_local(struct reader *r, const struct node *params, struct input
 
 static void read_hf(struct reader *r, const struct node *params, struct input *in)
 {
-    static const char *const known[] = {"Repo", "Revision", "Files", "AccessToken", NULL};
+    static const char *const known[] = {"Repo", "Revision", "Files", "AccessToken", "Layout", NULL};
     check_keys(r, params, known);
     in->kind = SOURCE_HF;
     in->hf.repo = read_hf_repo(r, params, "Repo");
     in->hf.revision = read_hf_revision(r, params, "Revision");
     in->hf.files = read_files(r, params, "Files");
     in->hf.access_token = read_given(r, params, "AccessToken");
+    in->hf.hub_layout = read_hf_layout(r, params, "Layout");
 }
 
 static void read_ollama(struct reader *r, const struct node *params, struct input *in)

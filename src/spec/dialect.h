@@ -41,6 +41,7 @@ const char *read_bucket(struct reader *r, const struct node *object, const char 
 const char *read_image(struct reader *r, const struct node *object, const char *key, bool required);
 const char *read_hf_repo(struct reader *r, const struct node *object, const char *key);
 const char *read_hf_revision(struct reader *r, const struct node *object, const char *key);
+bool read_hf_layout(struct reader *r, const struct node *object, const char *key); /* hub */
 const char *read_ollama_model(struct reader *r, const struct node *object, const char *key);
 struct job_strs read_images(struct reader *r, const struct node *object, const char *key);
 struct job_strs read_files(struct reader *r, const struct node *object, const char *key);

@@ -178,7 +178,10 @@ static int input_hf(struct arena *a, struct span place, struct fields *f, struct
             return -1;
         strs_add(a, &in->hf.files, glob);
     }
-    return no_more_options(f, "revision", err);
+    const char *layout = take_option(a, f, "layout");
+    if (layout && value_hf_layout(span_of(layout), &in->hf.hub_layout, err) < 0)
+        return -1;
+    return no_more_options(f, "revision or layout", err);
 }
 
 static int input_ollama(struct arena *a, struct span place, struct fields *f, struct input *in, struct err *err)

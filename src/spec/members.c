@@ -100,6 +100,17 @@ const char *read_hf_revision(struct reader *r, const struct node *object, const 
     return read_checked(r, object, key, false, value_hf_revision);
 }
 
+bool read_hf_layout(struct reader *r, const struct node *object, const char *key)
+{
+    struct node n = node_get(r, object, key);
+    const char *s = read_given(r, object, key);
+    struct err err = ERR_INIT;
+    bool hub = false;
+    if (s && value_hf_layout(span_of(s), &hub, &err) < 0)
+        problem_err(r, &n, &err);
+    return hub;
+}
+
 const char *read_ollama_model(struct reader *r, const struct node *object, const char *key)
 {
     return read_checked(r, object, key, true, value_ollama_model);

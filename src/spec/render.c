@@ -106,6 +106,7 @@ static const char *render_source(const struct render *params, const struct input
         put_str(params, "Revision", in->hf.revision);
         put_strs(params, "Files", &in->hf.files);
         put_secret(params, "AccessToken", in->hf.access_token);
+        put_str(params, "Layout", in->hf.hub_layout ? "hub" : NULL);
         return "huggingface";
     case SOURCE_OLLAMA:
         put_str(params, "Model", in->ollama.model);

@@ -120,8 +120,8 @@ static void read_s3(const struct resource_ctx *c, const struct node *entry)
 
 static void read_hf(const struct resource_ctx *c, const struct node *entry)
 {
-    static const char *const known[] = {"type",     "repo",        "target",     "files",
-                                        "revision", "accessToken", "allowWrite", NULL};
+    static const char *const known[] = {"type",        "repo",       "target", "files", "revision",
+                                        "accessToken", "allowWrite", "layout", NULL};
     check_keys(c->r, entry, known);
     struct input *in = add_input(c, entry, entry, SOURCE_HF, entry_target(c, entry, NULL));
     if (!in)
@@ -130,6 +130,7 @@ static void read_hf(const struct resource_ctx *c, const struct node *entry)
     in->hf.revision = read_hf_revision(c->r, entry, "revision");
     in->hf.files = read_files(c->r, entry, "files");
     in->hf.access_token = read_given(c->r, entry, "accessToken");
+    in->hf.hub_layout = read_hf_layout(c->r, entry, "layout");
 }
 
 static void read_ollama(const struct resource_ctx *c, const struct node *entry)

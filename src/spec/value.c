@@ -154,6 +154,15 @@ int value_hf_revision(struct span s, struct err *err)
     return 0;
 }
 
+int value_hf_layout(struct span s, bool *hub, struct err *err)
+{
+    *hub = span_eq(s, SPAN_LIT("hub"));
+    if (!*hub && !span_eq(s, SPAN_LIT("files")))
+        return err_set(err, ERR_INVALID, "unknown layout '%.*s'; expected hub (as the hub's own cache) or files",
+                       SHOWN(s));
+    return 0;
+}
+
 int value_ollama_model(struct span s, struct err *err)
 {
     if (!is_word(s, "/:") || contains(s, "..") || contains(s, "//") || s.p[0] == '/' || s.p[s.n - 1] == '/' ||

@@ -27,6 +27,7 @@ int value_image(struct span s, struct err *err);
 int value_env_name(struct span s, struct err *err);
 int value_hf_repo(struct span s, struct err *err);
 int value_hf_revision(struct span s, struct err *err);
+int value_hf_layout(struct span s, bool *hub, struct err *err); /* "hub", "files" */
 int value_ollama_model(struct span s, struct err *err);
 int value_publish_key(struct span key, struct err *err); /* unknown {placeholder} */
 int value_encoding(struct span s, enum publish_encoding *out, struct err *err);

@@ -225,8 +225,10 @@ static void each_source_type_becomes_its_kind(void **state)
         must_parse(SOURCE("localDirectory", "            SourcePath: /data\n            ReadWrite: true\n"));
     assert_int_equal(local->ops[0].inputs[0].kind, SOURCE_LOCAL);
     assert_true(local->ops[0].inputs[0].writable);
-    AUTO_JOB hf = must_parse(SOURCE("huggingface", "            Repo: o/n\n            Revision: main\n            "
-                                                   "Files: [a]\n            AccessToken: t\n"));
+    AUTO_JOB hf =
+        must_parse(SOURCE("huggingface", "            Repo: o/n\n            Revision: main\n            "
+                                         "Files: [a]\n            AccessToken: t\n            Layout: hub\n"));
+    assert_true(hf->ops[0].inputs[0].hf.hub_layout);
     assert_string_equal(hf->ops[0].inputs[0].hf.repo, "o/n");
     assert_string_equal(hf->ops[0].inputs[0].hf.access_token, "t");
     AUTO_JOB ollama = must_parse(SOURCE("ollama", "            Model: m\n"));

@@ -79,6 +79,13 @@ static void every_scheme_has_its_source(void **state)
     assert_string_equal(folder.hf.files.v[0], "sub/*");
     assert_int_equal(input_of(a, "hf://o/n").hf.files.n, 0);
     assert_string_equal(input_of(a, "src=hf://o/n,opt=revision=x").hf.revision, "x");
+    assert_false(folder.hf.hub_layout);
+    assert_false(input_of(a, "src=hf://o/n,opt=layout=files").hf.hub_layout);
+    assert_true(input_of(a, "src=hf://o/n,opt=layout=hub").hf.hub_layout);
+    struct input none;
+    struct err err = ERR_INIT;
+    assert_int_equal(spec_parse_input(a, SPAN_LIT("src=hf://o/n,opt=layout=x"), &none, &err), -1);
+    assert_non_null(strstr(err.text, "expected hub"));
     struct input ollama = input_of(a, "ollama://llama3:8b");
     assert_string_equal(ollama.ollama.model, "llama3:8b");
     assert_string_equal(ollama.target, "/root/.ollama/models");

@@ -69,14 +69,16 @@ static void a_hub_repository_has_revision_files_and_token(void **state)
     (void)state;
     AUTO_JOB job =
         must_parse(NOSANA_RESOURCE("{'type': 'HF', 'repo': 'o/n', 'target': '/m', 'revision': 'v1', 'files': "
-                                   "['*.json'], 'accessToken': 'tok', 'allowWrite': true}"));
+                                   "['*.json'], 'accessToken': 'tok', 'allowWrite': true, 'layout': 'hub'}"));
     assert_int_equal(input_of(job, 0)->kind, SOURCE_HF);
     assert_string_equal(input_of(job, 0)->hf.repo, "o/n");
     assert_string_equal(input_of(job, 0)->hf.revision, "v1");
     assert_string_equal(input_of(job, 0)->hf.files.v[0], "*.json");
     assert_string_equal(input_of(job, 0)->hf.access_token, "tok");
+    assert_true(input_of(job, 0)->hf.hub_layout);
     AUTO_JOB least = must_parse(NOSANA_RESOURCE("{'type': 'HF', 'repo': 'datasets/o/n', 'target': '/m'}"));
     assert_null(input_of(least, 0)->hf.revision);
+    assert_false(input_of(least, 0)->hf.hub_layout);
     assert_null(input_of(least, 0)->hf.access_token);
 }
 
