@@ -309,10 +309,14 @@ static size_t extra_headers(const struct s3 *s3, const struct s3_ask *ask, bool 
         out[n++] = (struct sigv4_header){SPAN_LIT("x-amz-part-number-marker"), span_of(ask->part_marker)};
     if (ask->checksum_mode)
         out[n++] = (struct sigv4_header){SPAN_LIT("x-amz-checksum-mode"), SPAN_LIT("ENABLED")};
+    if (ask->if_none)
+        out[n++] = (struct sigv4_header){SPAN_LIT("if-none-match"), SPAN_LIT("*")};
+    for (size_t i = 0; i < ask->header_count && i < S3_ASK_HEADERS_MAX; i++)
+        out[n++] = ask->headers[i];
     return n;
 }
 
-#define EXTRA_HEADERS_MAX 7
+#define EXTRA_HEADERS_MAX (8 + S3_ASK_HEADERS_MAX)
 
 int s3_write_headers(struct s3 *s3, const struct s3_ask *ask, const char *url, const struct s3_keys *keys,
                      struct buf *headers, struct err *err)
@@ -325,7 +329,7 @@ int s3_write_headers(struct s3 *s3, const struct s3_ask *ask, const char *url, c
     struct sigv4_request req = {.method = ask->method,
                                 .headers = extra,
                                 .header_count = extra_headers(s3, ask, keys->access_key_id == NULL, extra),
-                                .payload_hash = SIGV4_EMPTY_PAYLOAD,
+                                .payload_hash = ask->payload_hash ? ask->payload_hash : SIGV4_EMPTY_PAYLOAD,
                                 .region = region,
                                 .service = "s3",
                                 .now_ms = s3_clock_now(s3),

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #define EXTRA_TRIES      4 /* region, clock, keys, and one for the server's own troubles */
-#define SIGNED_LINES_MAX 16
+#define SIGNED_LINES_MAX 32
 #define SECRET_START     8 /* characters of a secret that are enough to know it by */
 
 /* ---- faults and cures ---- */
@@ -144,6 +144,11 @@ static int split_lines(struct buf *lines, struct http_header *out, size_t max, s
     return 0;
 }
 
+static const struct cancel *cancel_of(const struct asking *a)
+{
+    return a->ask->cleaning_up ? NULL : a->s3->cancel;
+}
+
 static int sign(void *ctx, const char *method, const char *url, const struct http_header **headers, size_t *n,
                 struct err *err)
 {
@@ -151,7 +156,7 @@ static int sign(void *ctx, const char *method, const char *url, const struct htt
     struct s3_ask ask = *a->ask;
     ask.method = method;
     AUTO(creds_keys_release) struct creds_keys who = {0};
-    if (creds_get(a->s3->creds, a->s3->cancel, &who, err) < 0)
+    if (creds_get(a->s3->creds, cancel_of(a), &who, err) < 0)
         return -1;
     snprintf(a->access_key_id, sizeof a->access_key_id, "%s", who.keys.access_key_id ? who.keys.access_key_id : "");
     buf_reset(&a->lines);
@@ -183,11 +188,18 @@ static int ask_once(struct asking *a, struct http_response *resp, struct err *er
         .url = buf_str(&url),
         .on_body = a->taker ? on_body : NULL,
         .ctx = a,
-        .body_max = a->ask->part_digests ? S3_PARTS_BODY_MAX : FAULT_BODY_MAX,
+        .body_max = a->ask->part_digests ? S3_PARTS_BODY_MAX
+                    : a->ask->body_max   ? a->ask->body_max
+                                         : FAULT_BODY_MAX,
         .keep_redirects = s3_keeps_redirects(a->s3),
+        .body = a->ask->body,
+        .body_file = a->ask->body_file,
+        .idle_timeout_ms = a->ask->idle_timeout_ms,
+        .total_timeout_ms = a->ask->cleaning_up ? S3_CLEAN_UP_MS : 0,
+        .tries = a->ask->tries,
         .sign = sign,
         .sign_ctx = a,
-        .cancel = a->s3->cancel,
+        .cancel = cancel_of(a),
     };
     return http_call(a->s3->http, &req, resp, err);
 }

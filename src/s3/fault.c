@@ -210,6 +210,10 @@ static int tell_denied(const struct fault *f, const struct fault_context *c, con
             c->name, answer, wanted, c->credentials);
     if (c->keyed_by_customer)
         return err_hint(err, "the key of SSE-C may be another than the object's");
+    if (c->action >= S3_ACTION_PUT && !c->anonymous)
+        return err_hint(err, "allow %s to these credentials", wanted);
+    if (c->action >= S3_ACTION_PUT)
+        return err_hint(err, "give credentials that are allowed %s: in the environment, or as a profile", wanted);
     if (c->anonymous && f->status == 401)
         return err_hint(err, "the server wants credentials: give them (IAM, or the environment)");
     if (c->anonymous)

@@ -15,7 +15,10 @@
 #define S3_ACTIONS(X)                                                                                                  \
     X(LIST, "s3:ListBucket")                                                                                           \
     X(HEAD, "s3:GetObject")                                                                                            \
-    X(GET, "s3:GetObject")
+    X(GET, "s3:GetObject")                                                                                             \
+    X(PUT, "s3:PutObject")                                                                                             \
+    X(ABORT, "s3:AbortMultipartUpload")                                                                                \
+    X(UPLOADS, "s3:ListBucketMultipartUploads")
 
 enum s3_action {
 #define X(name, permission) S3_ACTION_##name,

@@ -7,7 +7,7 @@
 #define LESSONS_MAX 256
 #define SPOT_MAX    520 /* a host and a bucket */
 
-enum lesson_kind { LESSON_PLACE, LESSON_REGION, LESSON_CLOCK };
+enum lesson_kind { LESSON_PLACE, LESSON_REGION, LESSON_CLOCK, LESSON_SUMS };
 
 struct lesson {
     enum lesson_kind kind;
@@ -123,4 +123,20 @@ int64_t s3_memory_clock(struct s3_memory *m, const char *host)
 {
     struct lesson l;
     return get(m, LESSON_CLOCK, host, &l) ? l.offset_ms : 0;
+}
+
+void s3_memory_put_sums(struct s3_memory *m, const char *host, unsigned which)
+{
+    struct lesson l = {.kind = LESSON_SUMS, .index = which};
+    if (set_spot(&l, host))
+        put(m, &l);
+}
+
+bool s3_memory_sums(struct s3_memory *m, const char *host, unsigned *which)
+{
+    struct lesson l;
+    if (!get(m, LESSON_SUMS, host, &l))
+        return false;
+    *which = l.index;
+    return true;
 }

@@ -16,4 +16,7 @@ bool s3_memory_region(struct s3_memory *m, const char *spot, char out[S3_REGION_
 void s3_memory_put_clock(struct s3_memory *m, const char *host, int64_t offset_ms);
 int64_t s3_memory_clock(struct s3_memory *m, const char *host); /* 0: as far as known, right */
 
+void s3_memory_put_sums(struct s3_memory *m, const char *host, unsigned which); /* enum sums_known (upload_priv.h) */
+bool s3_memory_sums(struct s3_memory *m, const char *host, unsigned *which);
+
 #endif

@@ -59,7 +59,20 @@ struct s3_ask {
     bool checksum_mode;      /* have stored checksums stated */
     bool part_digests;       /* GetObjectAttributes: those of the parts */
     const char *part_marker; /* parts after this one; NULL */
+    /* What is sent with it; all borrowed, and zero for what only asks. */
+    struct span body;
+    const struct http_region *body_file; /* instead of `body` */
+    const char *payload_hash;            /* for x-amz-content-sha256; NULL: of no body */
+    const struct sigv4_header *headers;  /* further ones, signed; at most S3_ASK_HEADERS_MAX */
+    size_t header_count;
+    bool if_none;             /* only where no object has this key */
+    size_t body_max;          /* of the answer; 0: FAULT_BODY_MAX */
+    unsigned tries;           /* 0: as http_call() has it */
+    uint32_t idle_timeout_ms; /* likewise */
+    bool cleaning_up;         /* goes on when all else was cancelled, for a while */
 };
+#define S3_ASK_HEADERS_MAX 8
+#define S3_CLEAN_UP_MS     15000
 
 /* The URL by what is known now. */
 int s3_write_url(struct s3 *s3, const struct s3_ask *ask, struct buf *url, struct err *err);

@@ -46,12 +46,20 @@ struct http_response {
 void http_response_release(struct http_response *r);
 const char *http_response_get(const struct http_response *r, const char *name); /* NULL: absent */
 
+/* Bytes of an open file as a body: read by pread() as they are sent, and again at each try. ERR_CHANGED where the file
+ * has become too short. The fd is borrowed. */
+struct http_region {
+    int fd;
+    uint64_t offset, length;
+};
+
 struct http_request {
     const char *method; /* NULL: GET */
     const char *url;
     const struct http_header *headers; /* at most 128; ERR_INVALID for controls in them */
     size_t header_count;
     struct span body;
+    const struct http_region *body_file; /* instead of `body`; NULL: none */
     /* A streamed body instead of `body`: like fread; called on the calling thread, restarted never (so such a request
      * is tried once). body_length: UINT64_MAX for chunked. */
     int64_t (*read_body)(void *ctx, void *p, size_t max, struct err *err);

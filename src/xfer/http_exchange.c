@@ -1,6 +1,7 @@
 #include "xfer/http_priv.h"
 
 #include "base/clock.h"
+#include "base/fs.h"
 
 #include <limits.h>
 #include <string.h>
@@ -9,7 +10,13 @@
 
 static bool has_body(const struct http_request *req)
 {
-    return req->read_body || req->body.n > 0;
+    return req->read_body || req->body_file || req->body.n > 0;
+}
+
+/* UINT64_MAX: not known before it ends. */
+static uint64_t body_length(const struct http_request *req)
+{
+    return req->read_body ? req->body_length : req->body_file ? req->body_file->length : req->body.n;
 }
 
 /* POST, PUT and PATCH say "Content-Length: 0" when they have nothing to send; some servers insist. */
@@ -173,6 +180,22 @@ static size_t read_span(struct http_exchange *x, char *p, size_t max)
     return n;
 }
 
+static size_t read_region(struct http_exchange *x, char *p, size_t max)
+{
+    const struct http_region *r = x->req->body_file;
+    struct err why = ERR_INIT;
+    size_t n = r->length - x->sent < max ? (size_t)(r->length - x->sent) : max;
+    if (n > 0 && fs_pread_all(r->fd, p, n, r->offset + x->sent, &why) < 0) {
+        if (why.kind == ERR_CORRUPT)
+            err_set(x->err, ERR_CHANGED, "the file became shorter while it was sent");
+        else
+            err_move(x->err, &why);
+        return CURL_READFUNC_ABORT;
+    }
+    x->sent += n;
+    return n;
+}
+
 static size_t read_streamed(struct http_exchange *x, char *p, size_t max)
 {
     const struct http_request *req = x->req;
@@ -195,7 +218,11 @@ static size_t read_streamed(struct http_exchange *x, char *p, size_t max)
 static size_t on_read(char *p, size_t size, size_t n, void *ctx)
 {
     struct http_exchange *x = ctx;
-    size_t got = x->req->read_body ? read_streamed(x, p, size * n) : read_span(x, p, size * n);
+    const struct http_request *req = x->req;
+    size_t max = size * n;
+    size_t got = req->read_body   ? read_streamed(x, p, max)
+                 : req->body_file ? read_region(x, p, max)
+                                  : read_span(x, p, max);
     note_byte(x);
     return got;
 }
@@ -204,7 +231,7 @@ static size_t on_read(char *p, size_t size, size_t n, void *ctx)
 static int on_seek(void *ctx, curl_off_t offset, int origin)
 {
     struct http_exchange *x = ctx;
-    if (x->req->read_body || origin != SEEK_SET || offset < 0 || (uint64_t)offset > x->req->body.n)
+    if (x->req->read_body || origin != SEEK_SET || offset < 0 || (uint64_t)offset > body_length(x->req))
         return CURL_SEEKFUNC_CANTSEEK;
     x->sent = (uint64_t)offset;
     return CURL_SEEKFUNC_OK;
@@ -229,8 +256,10 @@ static bool set_method(struct http_exchange *x, CURL *easy)
         return SET(CURLOPT_NOBODY, 1L);
     if (!sends_length(x))
         return SET(CURLOPT_CUSTOMREQUEST, x->method);
-    uint64_t n = x->req->read_body ? x->req->body_length : x->req->body.n;
+    uint64_t n = body_length(x->req);
     curl_off_t length = n > INT64_MAX ? -1 : (curl_off_t)n;
+    if (n >= HTTP_LARGE_BODY && !SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_UPLOAD_BUFFER))
+        return false;
     return SET(CURLOPT_UPLOAD, 1L) && SET(CURLOPT_CUSTOMREQUEST, x->method) && SET(CURLOPT_INFILESIZE_LARGE, length);
 }
 

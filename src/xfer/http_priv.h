@@ -17,7 +17,9 @@
 #define HTTP_BODY_MAX_DEFAULT        (4u * 1024 * 1024)
 #define HTTP_IDLE_TIMEOUT_MS         30000
 #define HTTP_REQUEST_HEADERS_MAX     128
-#define HTTP_HEADS_MAX               16 /* 1xx answers before the final one, and that one */
+#define HTTP_HEADS_MAX               16         /* 1xx answers before the final one, and that one */
+#define HTTP_LARGE_BODY              (1u << 20) /* from here on a larger buffer pays */
+#define HTTP_UPLOAD_BUFFER           (256u * 1024)
 #define HTTP_STREAM_BUFFER           (64u * 1024)
 #define HTTP_STREAM_ERROR_MAX        (64u * 1024)
 

@@ -2,6 +2,7 @@
 #include "xfer/retry.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 /* ---- requests and answers ---- */
 
@@ -130,6 +131,39 @@ static void a_streamed_body_goes_out_chunked_or_with_its_length_and_once(void **
         200);
     assert_true(sent(&b, 0, "Transfer-Encoding: chunked\r\n"));
     rig_close(&b);
+}
+
+static int open_scratch(const char *content)
+{
+    char path[] = "/tmp/berth-region.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    unlink(path);
+    assert_int_equal(write(fd, content, strlen(content)), strlen(content));
+    return fd;
+}
+
+static void a_region_of_a_file_is_sent_again_at_each_try(void **state)
+{
+    (void)state;
+    RIG(r, {"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", LOOPBACK_KEEP}, {OK_HELLO, LOOPBACK_KEEP});
+    const struct http_region region = {.fd = open_scratch("0123456789"), .offset = 3, .length = 4};
+    must_answer(&r, (struct http_request){.method = "PUT", .body_file = &region}, 200);
+    assert_int_equal(r.script.request_count, 2);
+    assert_true(sent(&r, 1, "Content-Length: 4\r\n"));
+    assert_true(sent(&r, 0, "\r\n\r\n3456") && sent(&r, 1, "\r\n\r\n3456"));
+    rig_close(&r);
+    close(region.fd);
+}
+
+static void a_file_that_became_too_short_ends_the_call(void **state)
+{
+    (void)state;
+    RIG(r, {OK_HELLO, LOOPBACK_KEEP});
+    const struct http_region region = {.fd = open_scratch("0123"), .offset = 2, .length = 3};
+    must_fail(&r, (struct http_request){.method = "PUT", .body_file = &region}, ERR_CHANGED);
+    rig_close(&r);
+    close(region.fd);
 }
 
 static void a_streamed_body_that_ends_early_is_an_error(void **state)
@@ -578,6 +612,8 @@ int main(void)
         cmocka_unit_test(headers_are_sent_as_given_also_empty_ones),
         cmocka_unit_test(a_header_that_would_split_the_request_is_refused),
         cmocka_unit_test(a_streamed_body_goes_out_chunked_or_with_its_length_and_once),
+        cmocka_unit_test(a_region_of_a_file_is_sent_again_at_each_try),
+        cmocka_unit_test(a_file_that_became_too_short_ends_the_call),
         cmocka_unit_test(a_streamed_body_that_ends_early_is_an_error),
         cmocka_unit_test(a_streamed_answer_goes_to_the_callback_but_error_bodies_do_not),
         cmocka_unit_test(an_error_of_the_callback_ends_the_call_with_that_error),
