@@ -44,6 +44,12 @@ static void on_file(void *ctx, const char *path, uint64_t size, const char *vers
     }
 }
 
+static void on_warn(void *ctx, size_t input, const char *text)
+{
+    (void)input; /* the text names what it is about */
+    ui_warn(ctx, text);
+}
+
 /* Without a destination, files go right below the folder. */
 static int parse_inputs(struct arena *arena, const struct strv *operands, struct input **out, struct err *err)
 {
@@ -82,7 +88,7 @@ static int fetch(struct cli *cli, struct wiring *w, struct ui *ui, const struct 
                  const char *dir, struct err *err)
 {
     struct stage_opts opts = {
-        .xfer = w->xfer, .http = w->http, .job_id = "fetch", .cancel = &cli->cancel, .parallel = 0};
+        .xfer = w->xfer, .http = w->http, .job_id = "fetch", .cancel = &cli->cancel, .warn = on_warn, .ctx = ui};
     wiring_access(cli, &opts.access);
     struct stage *s = NULL;
     if (stage_new(&s, &opts, inputs, n, err) < 0)

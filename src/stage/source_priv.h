@@ -63,6 +63,7 @@ int stage_source_new(struct source **out, struct stage *stage, size_t index, str
 void stage_source_free(struct source *s);
 
 int source_s3_new(struct source **out, struct stage *stage, size_t index, struct err *err);
+int source_url_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 int source_hf_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 
 #endif

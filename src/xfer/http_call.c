@@ -21,18 +21,6 @@ static void free_arena(struct arena **a)
     arena_free(*a);
 }
 
-static int take_body(struct http_exchange *x, const void *p, size_t n, struct err *err)
-{
-    struct call *c = x->take_ctx;
-    struct http_response *r = x->resp;
-    if (c->req->on_body && r->status >= 200 && r->status < 300) {
-        c->handed_over = true;
-        return c->req->on_body(c->req->ctx, r, p, n, err);
-    }
-    buf_add(&r->body, p, n);
-    return buf_check(&r->body, "the answer's body", err);
-}
-
 static void note_effective(struct http_response *r, const struct url *u)
 {
     AUTO_BUF text;
@@ -41,6 +29,20 @@ static void note_effective(struct http_response *r, const struct url *u)
     shown.query = NULL;
     url_write(&shown, &text);
     snprintf(r->effective_url, sizeof r->effective_url, "%s", buf_str(&text));
+}
+
+static int take_body(struct http_exchange *x, const void *p, size_t n, struct err *err)
+{
+    struct call *c = x->take_ctx;
+    struct http_response *r = x->resp;
+    if (c->req->on_body && r->status >= 200 && r->status < 300) {
+        if (!c->handed_over)
+            note_effective(r, x->url);
+        c->handed_over = true;
+        return c->req->on_body(c->req->ctx, r, p, n, err);
+    }
+    buf_add(&r->body, p, n);
+    return buf_check(&r->body, "the answer's body", err);
 }
 
 static struct http_exchange first_exchange(struct call *c, const struct url *url)
