@@ -13,15 +13,14 @@
 struct loop;
 struct xfer;
 
-/* Something that waits for a file descriptor. A watch that ends inside a batch of events is told apart by `ready` being
- * NULL; its memory goes by loop_bury(), after the batch. */
+/* Something that waits for a file descriptor. Its memory goes by loop_bury(), after the batch of events under way. */
 struct watch {
     int fd;
-    uint32_t events; /* as registered; 0: not registered */
+    uint32_t events; /* as registered */
     void (*ready)(struct watch *w, uint32_t events);
 };
 
-int loop_watch(struct loop *l, struct watch *w, uint32_t events, struct err *err); /* add, change; 0 events: remove */
+int loop_watch(struct loop *l, struct watch *w, uint32_t events, struct err *err); /* 0 events: none */
 void loop_unwatch(struct loop *l, struct watch *w);
 
 /* free(p) once no event of this batch can refer to it. `p` starts with a struct grave, which is overwritten. */

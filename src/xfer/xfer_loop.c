@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #define EVENTS_MAX 64
 #define SPARES_MAX 32
 #define BUFFER_MAX (1024u * 1024)
+#define OWNERS_MIN 64
 #define BUFFER_MIN (64u * 1024)
 
 struct loop {
@@ -26,6 +28,8 @@ struct loop {
     uint64_t wake_ms; /* when the scheduler may have more */
     uint64_t tick_ms; /* when to look at every exchange next */
     struct watch wake;
+    struct watch **owners; /* by file descriptor: who waits for it */
+    size_t owner_count;
     struct exchange_list live;
     struct exchange_list spares;
     unsigned spare_count;
@@ -38,24 +42,64 @@ struct loop {
 
 /* ---- watches and graves ---- */
 
+static int grow_owners(struct loop *l, size_t fd, struct err *err)
+{
+    size_t count = fd < OWNERS_MIN ? OWNERS_MIN : 2 * fd;
+    struct watch **grown = realloc(l->owners, count * sizeof(struct watch *));
+    if (!grown)
+        return err_nomem(err);
+    memset(grown + l->owner_count, 0, (count - l->owner_count) * sizeof(struct watch *));
+    l->owners = grown;
+    l->owner_count = count;
+    return 0;
+}
+
+static void loop_unregister(struct loop *l, struct watch *w)
+{
+    if (w->fd >= 0 && (size_t)w->fd < l->owner_count && l->owners[w->fd] == w)
+        l->owners[w->fd] = NULL;
+    w->events = 0;
+}
+
+/* libcurl may close a socket before it says that it is done with it, and by then the number can be somebody else's. So
+ * a registration that ends is not taken back by number: `owners` says whose a number is now, events for nobody's are
+ * dropped when they come, and the kernel forgets a closed one by itself. */
 int loop_watch(struct loop *l, struct watch *w, uint32_t events, struct err *err)
 {
-    struct epoll_event ev = {.events = events, .data.ptr = w};
-    if (events == w->events)
+    struct epoll_event ev = {.events = events, .data.fd = w->fd};
+    size_t fd = (size_t)w->fd;
+    if ((!l->owners || fd >= l->owner_count) && grow_owners(l, fd, err) < 0)
+        return -1;
+    if (l->owners[fd] == w && events == w->events)
         return 0;
-    int op = w->events == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
-    if (epoll_ctl(l->epoll_fd, op, w->fd, &ev) < 0)
+    if (events == 0) { /* the caller's own, open socket: not even its end is of interest */
+        epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+        loop_unregister(l, w);
+        return 0;
+    }
+    int op = l->owners[fd] == w ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(l->epoll_fd, op, w->fd, &ev) < 0 &&
+        ((errno != EEXIST && errno != ENOENT) ||
+         epoll_ctl(l->epoll_fd, errno == EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, w->fd, &ev) < 0))
         return err_sys(err, "epoll_ctl");
+    l->owners[fd] = w;
     w->events = events;
     return 0;
 }
 
 void loop_unwatch(struct loop *l, struct watch *w)
 {
-    struct err ignored = ERR_INIT;
-    loop_watch(l, w, 0, &ignored);
-    w->events = 0;
+    loop_unregister(l, w);
     w->ready = NULL;
+}
+
+static void dispatch(struct loop *l, int fd, uint32_t events)
+{
+    struct watch *w = (size_t)fd < l->owner_count ? l->owners[fd] : NULL;
+    if (w)
+        w->ready(w, events);
+    else
+        epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
 void loop_bury(struct loop *l, struct grave *g)
@@ -292,11 +336,8 @@ static void turn(struct loop *l)
         ;
     int n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, wait_ms(l));
     l->now_ms = clock_mono_ms();
-    for (int i = 0; i < n; i++) {
-        struct watch *w = events[i].data.ptr;
-        if (w->ready)
-            w->ready(w, events[i].events);
-    }
+    for (int i = 0; i < n; i++)
+        dispatch(l, events[i].data.fd, events[i].events);
     kick_pumps(l);
     resume_paid(l);
     if (l->now_ms >= l->tick_ms)
@@ -396,6 +437,7 @@ void loop_free(struct loop *l)
         close(l->wake_fd);
     if (l->epoll_fd >= 0)
         close(l->epoll_fd);
+    free(l->owners);
     free(l->buffer);
     free(l);
 }
