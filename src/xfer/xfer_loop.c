@@ -56,7 +56,7 @@ static int grow_owners(struct loop *l, size_t fd, struct err *err)
 
 static void loop_unregister(struct loop *l, struct watch *w)
 {
-    if (w->fd >= 0 && (size_t)w->fd < l->owner_count && l->owners[w->fd] == w)
+    if (l->owners && w->fd >= 0 && (size_t)w->fd < l->owner_count && l->owners[w->fd] == w)
         l->owners[w->fd] = NULL;
     w->events = 0;
 }
@@ -95,7 +95,7 @@ void loop_unwatch(struct loop *l, struct watch *w)
 
 static void dispatch(struct loop *l, int fd, uint32_t events)
 {
-    struct watch *w = (size_t)fd < l->owner_count ? l->owners[fd] : NULL;
+    struct watch *w = l->owners && (size_t)fd < l->owner_count ? l->owners[fd] : NULL;
     if (w)
         w->ready(w, events);
     else
