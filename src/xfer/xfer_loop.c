@@ -46,8 +46,10 @@ static int grow_owners(struct loop *l, size_t fd, struct err *err)
 {
     size_t count = fd < OWNERS_MIN ? OWNERS_MIN : 2 * fd;
     struct watch **grown = realloc(l->owners, count * sizeof(struct watch *));
-    if (!grown)
-        return err_nomem(err);
+    if (!grown) {
+        err_nomem(err);
+        return -1;
+    }
     memset(grown + l->owner_count, 0, (count - l->owner_count) * sizeof(struct watch *));
     l->owners = grown;
     l->owner_count = count;
@@ -68,7 +70,7 @@ int loop_watch(struct loop *l, struct watch *w, uint32_t events, struct err *err
 {
     struct epoll_event ev = {.events = events, .data.fd = w->fd};
     size_t fd = (size_t)w->fd;
-    if ((!l->owners || fd >= l->owner_count) && grow_owners(l, fd, err) < 0)
+    if (fd >= l->owner_count && grow_owners(l, fd, err) < 0)
         return -1;
     if (l->owners[fd] == w && events == w->events)
         return 0;
