@@ -44,6 +44,13 @@ def test_F21_a_redirect_to_an_address_that_is_not_allowed_is_not_followed(berth,
     assert other.connections == 0
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "10.1.2.3", "[::1]"])
+def test_F21_an_address_that_is_not_allowed_is_not_handed_to_a_proxy_either(berth, other, host):
+    settings = sets(**PUBLIC_ONLY, xfer__allow=other.authority)
+    got = berth("fetch", *settings, f"src=s3://b/d/,dst=/in,opt=endpoint=http://{host}", "out", timeout=30, env={"http_proxy": other.url})
+    assert got.code == 1 and "not public" in got.errors and other.log == [], got
+
+
 def own_hosts_file(hosts):
     """A command prefix: what follows sees `hosts` as its /etc/hosts, and may be told another one later."""
     return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts)]

@@ -23,7 +23,7 @@ def refused(berth, *files):
 def error_of(berth, content):
     path = berth.cwd / "job"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return refused(berth, path)[str(path)]["error"]
+    return refused(berth, path)[str(path)]["error"].replace(str(path), "job")
 
 
 @pytest.mark.parametrize("filler", [" ", "a", "[", "- "], ids=["spaces", "text", "brackets", "dashes"])
@@ -48,7 +48,7 @@ def test_F33_an_alias_bomb_is_refused(berth):
     laughs = "a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n"
     for n in range(1, 30):
         laughs += f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 9) + "]\n"
-    assert "alias" in error_of(berth, laughs).lower()
+    assert "aliases expanded" in error_of(berth, laughs)
 
 
 def test_F33_an_alias_of_itself_is_refused(berth):
@@ -56,7 +56,7 @@ def test_F33_an_alias_of_itself_is_refused(berth):
 
 
 def test_F33_many_aliases_of_something_long_are_refused(berth):
-    assert "alias" in error_of(berth, "x: &x " + "y" * 100_000 + "\nz: [" + ", ".join(["*x"] * 100_000) + "]\n").lower()
+    assert "aliases expanded" in error_of(berth, "x: &x " + "y" * 100_000 + "\nz: [" + ", ".join(["*x"] * 200_000) + "]\n")
 
 
 @pytest.mark.parametrize("text", ['{"version": "0.1", "type": "container", "type": "container", "ops": []}',

@@ -38,13 +38,18 @@ def all_are_stuck(server, whole, had=frozenset()):
     return set(sent) == missing and all(sent[p] >= (wanted_length(p) if p in whole else stops[p]) for p in missing)
 
 
-def kill_one(berth, server, argv, rng, had=frozenset()):
-    """Start berth and kill it: once it stands still, or at some byte on the way there."""
+def kill_one(berth, server, argv, rng, kept_in, had=frozenset()):
+    """Start berth and kill it: once it stands still and has noted what came, or at some byte on the way there."""
     whole, process = let_through(server, rng), berth.start(*argv)
+    ended = lambda: process.poll() is not None
     try:
-        some = SIZE if rng.random() < 0.5 else rng.randrange(SIZE // 2)
-        server.wait(lambda: server.sent(op="get") >= some or all_are_stuck(server, whole, had) or process.poll() is not None)
-        assert process.poll() is None, process.communicate()
+        if rng.random() < 0.5:
+            server.wait(lambda: all_are_stuck(server, whole, had) or ended())
+            wait_until(lambda: on_disk(kept_in) == whole | had or ended())
+        else:
+            some = rng.randrange(SIZE // 2)
+            server.wait(lambda: server.sent(op="get") >= some or all_are_stuck(server, whole, had) or ended())
+        assert not ended(), process.communicate()
     finally:
         process.kill()
         process.communicate(timeout=30)
@@ -56,7 +61,7 @@ def kill_one(berth, server, argv, rng, had=frozenset()):
 def test_F13_after_kill_9_a_restart_fetches_only_what_is_missing(berth, server, instant):
     rng = random.Random(instant)
     o = server.put("b", "d/x.bin", size=SIZE)
-    kill_one(berth, server, ["fetch", source(server), "out"], rng)
+    kill_one(berth, server, ["fetch", source(server), "out"], rng, berth.cwd / "out")
     assert not (berth.cwd / "out/in/x.bin").exists(), "a part of a file was visible"
     had = on_disk(berth.cwd / "out")
 
@@ -91,7 +96,7 @@ def test_F13_parts_that_have_come_are_recorded_before_the_kill(berth, server):
 
 def test_F13_what_was_kept_of_an_older_version_is_not_used_for_a_newer_one(berth, server):
     o = server.put("b", "d/x.bin", size=SIZE)
-    kill_one(berth, server, ["fetch", source(server), "out"], random.Random(99))
+    kill_one(berth, server, ["fetch", source(server), "out"], random.Random(99), berth.cwd / "out")
     server.forget()
     o.change()
     got = fetch(berth, server)
@@ -106,7 +111,8 @@ def test_F13_a_run_that_is_killed_again_and_again_ends_with_the_whole_input(bert
     job = berth.job(bacalhau([s3_input("b", "d/x.bin", Endpoint=server.url)], "sha256sum /data/x.bin"))
     had = set()
     for attempt in range(5):
-        kill_one(berth, server, ["run", "--engine", one_engine, "--results", f"killed-{attempt}", job], rng, had)
+        kill_one(berth, server, ["run", "--engine", one_engine, "--results", f"killed-{attempt}", job], rng,
+                 berth.cache / "partial", had)
         assert not {part_of(first) for first, _ in ranges(server)} & had, "a part that was kept was asked for again"
         had = on_disk(berth.cache / "partial")
         server.forget()
