@@ -1,0 +1,239 @@
+"""Repositories of the Hugging Face Hub as inputs of containers: what a second run moves, who may use what is cached, and what the
+container sees."""
+import hashlib
+import json
+
+import pytest
+
+from conftest import bacalhau, nosana, resource, s3_input
+from hub_server import Hub, Lfs
+from lab import Engine
+
+CANARY = "hf_canaryCANARYcanary0123456789"
+SHOW = "cd /data && find . -type f | sort | xargs sha256sum"
+MODEL = {"config.json": b"{}\n", "onnx/model.onnx": Lfs(b"onnx" * 100000), "model.safetensors": Lfs(b"weights" * 100000), "empty": b""}
+
+
+def sums(files):
+    return "".join(f"{hashlib.sha256(body).hexdigest()}  ./{name}\n" for name, body in sorted(files.items()))
+
+
+def hf(repo="owner/name", target="/data", **more):
+    return {"type": "HF", "repo": repo, "target": target, **more}
+
+
+@pytest.fixture
+def hub():
+    with Hub() as server:
+        yield server
+
+
+@pytest.fixture
+def model(hub):
+    repo = hub.repo("models", "owner/name")
+    repo.commit(MODEL)
+    return repo
+
+
+class Runs:
+    def __init__(self, berth, engine, hub):
+        self.berth, self.engine, self.hub, self.n = berth, engine, hub, 0
+
+    def __call__(self, job, *options, env=None):
+        """One run; `record` is what it wrote about it."""
+        self.n += 1
+        folder = self.berth.cwd / f"r{self.n}"
+        got = self.berth("run", "--engine", self.engine, "-r", folder, *options, self.berth.job(job, f"job{self.n}.json"),
+                         env={"HF_ENDPOINT": self.hub.url, **(env or {})})
+        at = folder / "berth.json"
+        got.record, got.folder = json.loads(at.read_text()) if at.exists() else None, folder
+        return got
+
+    def show(self, *resources, **more):
+        return self(nosana(list(resources), SHOW), **more)
+
+
+@pytest.fixture
+def run(berth, one_engine, hub):
+    yield Runs(berth, one_engine, hub)
+    assert Engine(one_engine).containers() == {}
+
+
+def test_a_container_sees_the_repository(berth, engine, hub, model):
+    got = Runs(berth, engine, hub).show(hf())
+    assert got.code == 0 and got.text == sums(MODEL), got
+    told = got.record["inputs"][0]
+    assert told["resolved"] == model.find("main") and told["files_verified_by_digest"] == len(MODEL)
+    assert {o["version"] for o in told["objects"]} == {"sha256:" + hashlib.sha256(c).hexdigest() if isinstance(c, Lfs) else "git:" + entry["oid"]
+                                                       for entry in model.entries(model.find("main")) if (c := MODEL.get(entry["path"])) is not None}
+
+
+def test_both_dialects_and_the_imperative_form_know_the_hub(run, hub, berth, one_engine):
+    commit = hub.repo("datasets", "owner/data").commit({"a.csv": b"1\n", "b.json": b"2\n"}, ref="v1")
+    for job in (nosana([hf("datasets/owner/data", revision="v1", files=["*.csv"])], SHOW),
+                bacalhau([{"Target": "/data", "Source": {"Type": "huggingface", "Params": {"Repo": "datasets/owner/data", "Revision": "v1",
+                                                                                           "Files": ["a.csv"]}}}], SHOW)):
+        got = run(job)
+        assert got.code == 0 and got.text == sums({"a.csv": b"1\n"}), got
+        assert got.record["inputs"][0]["resolved"] == commit
+
+
+def test_a_warm_run_moves_no_byte(run, hub, model):
+    assert run.show(hf()).code == 0
+    hub.forget()
+    got = run.show(hf())
+    assert got.code == 0 and got.text == sums(MODEL), got
+    assert [a.path.split("/")[-2] for a in hub.asked()] == ["revision", "tree"]
+    assert got.record["inputs"][0]["bytes_received"] == 0
+
+
+def test_a_new_commit_moves_only_what_changed(run, hub, model):
+    assert run.show(hf()).code == 0
+    model.commit({"model.safetensors": Lfs(b"better!" * 100000), "README.md": b"hello\n"}, keep=True)
+    hub.forget()
+    got = run.show(hf())
+    assert got.code == 0, got
+    assert sorted(a.path.rsplit("/", 1)[-1] for a in hub.asked("/resolve/")) == ["README.md", "model.safetensors"]
+
+
+def test_a_commit_of_equal_content_moves_nothing(run, hub, model):
+    assert run.show(hf()).code == 0
+    model.commit(MODEL)
+    hub.forget()
+    got = run.show(hf())
+    assert got.code == 0 and got.record["inputs"][0]["resolved"] == model.find("main"), got
+    assert hub.asked("/resolve/") == []
+
+
+def test_P7_one_changed_file_of_10000_moves_one_file(run, hub):
+    many = hub.repo("datasets", "owner/many")
+    many.commit({f"d{i % 100:02}/{i:05}.txt": b"%d\n" % i for i in range(10000)})
+    count = "find /data -type f | wc -l; cat /data/d42/04242.txt"
+    assert run(nosana([hf("datasets/owner/many")], count)).text == "10000\n4242\n"
+    many.commit({"d42/04242.txt": b"changed\n"}, keep=True)
+    hub.forget()
+    got = run(nosana([hf("datasets/owner/many")], count))
+    assert got.text == "10000\nchanged\n", got
+    assert [a.path.rsplit("/", 1)[-1] for a in hub.downloads] == ["04242.txt"]
+    assert got.record["inputs"][0]["bytes_received"] == len(b"changed\n")
+
+
+def test_F30_a_snapshot_that_fails_half_way_is_not_there(run, hub, model):
+    hub.rule(path="/resolve/", status=500, skip=2)
+    got = run.show(hf())
+    assert got.code == 125 and got.text == "", got
+    hub.forget()
+    got = run.show(hf())
+    assert got.code == 0 and got.text == sums(MODEL), got
+    assert len(hub.asked("/resolve/", method="GET")) == 2  # what had come is not fetched again
+
+
+def test_F31_a_branch_that_moves_during_the_download_gives_one_commits_files(run, hub, model):
+    old = model.find("main")
+    hub.rule(path="/resolve/", times=1, do=lambda _: model.commit({p: Lfs(b"new " + c) for p, c in MODEL.items()}))
+    got = run.show(hf())
+    assert got.code == 0 and got.text == sums(MODEL), got
+    assert got.record["inputs"][0]["resolved"] == old != model.find("main")
+
+
+# --- who may use what is cached ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("gated", [True, False], ids=["gated", "private"])
+@pytest.mark.parametrize("token", [None, "hf_stranger", "hf_wrong"], ids=["anonymous", "stranger", "wrong"])
+def test_F23_another_token_gets_the_hubs_answer_not_the_cache(run, hub, gated, token):
+    hub.tokens.update({CANARY: "me", "hf_stranger": "stranger"})
+    hub.repo("models", "owner/name", gated=gated, private=not gated, readers=["me"]).commit(MODEL)
+    assert run.show(hf(accessToken=CANARY)).code == 0
+    hub.forget()
+    got = run.show(hf(**({"accessToken": token} if token else {})))
+    assert got.code == 125 and got.text == "", got
+    assert hub.downloads == [] and CANARY not in got.errors
+    assert ("gated: accept the terms" in got.errors) == (gated and token != "hf_wrong"), got
+
+
+def test_another_reader_proves_it_by_one_question(run, hub):
+    """The tree of a gated repository is public, so being listed proves nothing."""
+    hub.tokens.update({CANARY: "me", "hf_friend": "friend"})
+    hub.repo("models", "owner/name", gated=True, readers=["me", "friend"]).commit(MODEL)
+    assert run.show(hf(accessToken=CANARY)).code == 0
+    hub.forget()
+    got = run.show(hf(accessToken="hf_friend"))
+    assert got.code == 0 and got.text == sums(MODEL), got
+    assert [a.method for a in hub.asked("/resolve/")] == ["HEAD"] and hub.downloads == []
+    hub.forget()
+    assert run.show(hf(accessToken="hf_friend")).code == 0
+    assert hub.asked("/resolve/") == []
+
+
+def test_a_log_in_page_is_no_proof(run, hub):
+    hub.tokens.update({CANARY: "me"})
+    hub.repo("models", "owner/name", gated=True, readers=["me"]).commit(MODEL)
+    assert run.show(hf(accessToken=CANARY)).code == 0
+    hub.rule(path="/resolve/", method="HEAD", status=302, headers={"Location": "/login"})
+    hub.rule(path="/login", status=200, body=b"who are you?")
+    got = run.show(hf())
+    assert got.code == 125 and "X-Repo-Commit" in got.errors, got
+
+
+@pytest.mark.parametrize("name, value", [("X-Linked-Size", "1"), ("X-Linked-ETag", '"' + "0" * 64 + '"')])
+def test_a_proof_must_be_of_the_file_that_the_tree_states(run, hub, name, value):
+    hub.tokens.update({CANARY: "me", "hf_friend": "friend"})
+    hub.repo("models", "owner/name").commit({"model.bin": MODEL["onnx/model.onnx"]})
+    assert run.show(hf(accessToken=CANARY)).code == 0
+    hub.rule(path="/resolve/", headers={name: value})
+    got = run.show(hf(accessToken="hf_friend"))
+    assert got.code == 125 and name in got.errors, got
+
+
+def test_F34_the_token_is_in_no_file_of_a_run(run, hub, berth):
+    hub.tokens[CANARY] = "me"
+    hub.repo("models", "owner/name", private=True, readers=["me"]).commit(MODEL)
+    got = run.show(hf(accessToken=CANARY))
+    assert got.code == 0 and CANARY not in got.errors, got
+    for folder in (got.folder, berth.cache):
+        assert not [p for p in folder.rglob("*") if p.is_file() and CANARY.encode() in p.read_bytes()]
+
+
+# --- what the container sees ------------------------------------------------------------------------------------------
+
+def test_the_hubs_layout_is_a_cache_that_is_found_offline(run, hub, model):
+    target = "/root/.cache/huggingface/hub"
+    find = f"cd {target}/models--owner--name && cat snapshots/$(cat refs/main)/config.json && ls -l snapshots/*/ | grep -c '^l'"
+    got = run(nosana([hf(target=target, layout="hub")], find))
+    assert got.text == "{}\n0\n", got
+    hub.forget()
+    model.commit({"config.json": b"{2}\n"}, keep=True)
+    got = run(nosana([hf(target=target, layout="hub")], find))
+    assert got.text == "{2}\n0\n", got
+    assert len(hub.downloads) == 1
+
+
+def test_buckets_and_repositories_share_a_target(run, hub, model, s3):
+    bucket = s3.bucket()
+    s3.fill(bucket, {"d/extra.txt": b"extra\n", "d/onnx/notes.txt": b"notes\n"})
+    got = run.show(hf(), resource(f"{s3.endpoint}/{bucket}/d/", user=s3))
+    assert got.code == 0 and got.text == sums({**MODEL, "extra.txt": b"extra\n", "onnx/notes.txt": b"notes\n"}), got
+    s3.put(bucket, "d/config.json", b"other\n")
+    got = run.show(hf(), resource(f"{s3.endpoint}/{bucket}/d/", user=s3))
+    assert got.code == 125 and "config.json" in got.errors and "hf://owner/name" in got.errors, got
+
+
+def test_a_writable_input_is_a_copy(run, hub, model):
+    got = run(nosana([hf(allowWrite=True)], "echo scribble > /data/config.json && cat /data/config.json"))
+    assert got.text == "scribble\n", got
+    assert run.show(hf()).text == sums(MODEL)
+
+
+def test_a_record_runs_again_with_its_commit(run, hub, model):
+    first = run.show(hf())
+    assert first.code == 0, first
+    model.commit({p: Lfs(b"new " + c) for p, c in MODEL.items()})
+    got = run(first.record)
+    assert got.code == 0 and got.text == sums(MODEL), got
+    assert got.record["inputs"][0]["resolved"] == first.record["inputs"][0]["resolved"]
+
+
+def test_the_cache_lists_the_repository_by_its_name(run, berth, model):
+    assert run.show(hf()).code == 0
+    got = berth("cache", "ls", "--json")
+    assert [row["origin"].splitlines()[0] for row in got.json] == ["hf://owner/name"], got
