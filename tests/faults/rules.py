@@ -16,6 +16,7 @@ What happens (several may be combined):
   region_header             x-amz-bucket-region of an error
   location                  with status 301, 302, 307 …: where to
   hold                      a gate: nothing is answered before it is released
+  delay_ms                  so long before the answer, so that requests under way at once are seen to be
   hold_at, gate             the body stops after so many bytes until the gate is released
   trickle_ms                so long between the bytes of the body, one at a time
   truncate                  the connection ends after so many bytes of the body
@@ -60,6 +61,7 @@ class Rule:
     region_header: str | None = None
     location: str | None = None
     hold: str | None = None
+    delay_ms: int = 0
     hold_at: int | None = None
     gate: str | None = None
     trickle_ms: int = 0

@@ -9,7 +9,7 @@ SCRIPT.json     {"buckets": [{"name", "public"?, "generated"?}], "objects": [{"b
                  "rules": [{…}], "identities": [{"access", "secret", …}], "region"?, "verify"?, "clock_offset"?}
 
 What can go wrong is in rules.py, what an object may be in s3.py. Nothing waits for time to pass unless a rule says so
-(trickle_ms, seconds): what has to wait, waits at a gate that the test opens."""
+(trickle_ms, delay_ms, seconds): what has to wait, waits at a gate that the test opens."""
 import argparse
 import json
 import pathlib
@@ -197,6 +197,7 @@ class FaultServer:
             self._locate(request)
             self.log.append(request)
             self.active += 1
+            request.together = self.active
             self.peak = max(self.peak, self.active)
             rule = next((r for r in self.rules if r.takes(request, self._released)), NO_RULE)
             self.changed.notify_all()
@@ -225,6 +226,7 @@ class FaultServer:
     def _answer(self, connection, request, rule):
         if rule.hold:
             self._wait_gate(rule.hold)
+        time.sleep(rule.delay_ms / 1000)
         with self.changed:
             answer = self._by_rule(request, rule) if rule.status else self._by_book(request, rule)
         if rule.short is not None:

@@ -24,7 +24,8 @@ class Ended(Exception):
 
 @dataclasses.dataclass
 class Request:
-    """One request and what became of it. `sent` counts bytes of the body, and grows while it is sent."""
+    """One request and what became of it. `sent` counts bytes of the body, and grows while it is sent; `together` is how
+    many requests were under way when it came, itself included."""
     number: int
     connection: int
     method: str
@@ -36,6 +37,7 @@ class Request:
     op: str = ""
     status: int = 0
     sent: int = 0
+    together: int = 0
     done: bool = False
     access: str | None = None
     region: str | None = None

@@ -23,6 +23,15 @@ def test_F10_refusals_for_a_while_slow_berth_down_and_do_not_make_it_storm(berth
     assert len(refused(server)) <= first_volley * 6, server.told()  # without back-off these are thousands
 
 
+def test_F10_each_volley_of_refusals_halves_how_much_is_asked_at_once(berth, server):
+    o = server.put("b", "d/x.bin", size=12 * PART)
+    server.rule(op="get", nth=list(range(1, 15)), status=503, code="SlowDown", delay_ms=50)
+    got = fetch(berth, server)
+    assert got.code == 0 and got.has("x.bin", o.now), got
+    together = [r.together for r in refused(server)]
+    assert len(together) == 14 and max(together) <= 8 and max(together[8:]) <= 4 and max(together[12:]) <= 2, together
+
+
 def test_F10_retry_after_is_waited_for(berth, server):
     """The server is busy just as long as it says: nobody who waits that long meets a second refusal."""
     o = server.put("b", "d/x.bin", size=12 * PART)
