@@ -3,7 +3,7 @@ BUILD ?= build
 NINJA  = ninja -C $(BUILD)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test unit it lint bench fuzz asan tsan format install clean setup help
+.PHONY: build demo test unit it lint bench faults mutants fuzz asan tsan format install clean setup help
 
 help:           ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -43,6 +43,15 @@ bench:          ## time berth beside its peers; writes bench/results.md
 	@tools/setup build bench
 	@$(MAKE) --no-print-directory build
 	@bench/run $(BUILD)
+
+faults:         ## every row of the fault table, with its tests (ROWS='F7 F13'; WRITE=1 updates docs/faults.md)
+	@tools/setup build test
+	@$(MAKE) --no-print-directory build
+	@tools/faults $(BUILD) $(if $(WRITE),--write) $(ROWS)
+
+mutants:        ## remove one check at a time and see its test fail
+	@tools/setup build test lint
+	@tools/mutants
 
 fuzz:           ## each fuzz target for FUZZ_SECONDS (60)
 	@tools/setup build lint
