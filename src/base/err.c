@@ -87,11 +87,6 @@ int err_sys(struct err *err, const char *fmt, ...)
     return err_set(err, kind_of_errno(saved), "%s: %s", what, strerror_r(saved, reason, sizeof reason));
 }
 
-int err_nomem(struct err *err)
-{
-    return err_set(err, ERR_NOMEM, "out of memory");
-}
-
 int err_wrap(struct err *err, const char *fmt, ...)
 {
     char what[ERR_TEXT_MAX / 2];

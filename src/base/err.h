@@ -65,7 +65,11 @@ int err_set(struct err *err, enum err_kind kind, const char *fmt, ...) ATTR_PRIN
 int err_sys(struct err *err, const char *fmt, ...) ATTR_PRINTF(2, 3);
 
 /* Out of memory. */
-int err_nomem(struct err *err);
+static inline int err_nomem(struct err *err)
+{
+    err_set(err, ERR_NOMEM, "out of memory");
+    return -1;
+}
 
 /* Put "what: " before the text, once per module boundary. */
 int err_wrap(struct err *err, const char *fmt, ...) ATTR_PRINTF(2, 3);

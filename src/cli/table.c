@@ -91,7 +91,7 @@ int table_write(const struct table *t, bool colour, struct buf *out, struct err 
     size_t widths[TABLE_COLUMNS_MAX] = {0};
     for (size_t c = 0; c < t->columns; c++)
         widths[c] = text_width(span_of(t->heads[c]));
-    for (size_t i = 0; i < t->cells.n; i++) {
+    for (size_t i = 0; t->columns > 0 && i < t->cells.n; i++) {
         size_t w = text_width(span_of(t->cells.v[i]));
         if (w > widths[i % t->columns])
             widths[i % t->columns] = w;

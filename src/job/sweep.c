@@ -16,7 +16,7 @@ static int sweep_containers(struct engine *engine, int root_fd, unsigned *remove
     if (engine_list(engine, JOB_LABEL, &list, &n, err) < 0)
         return -1;
     int rc = 0;
-    for (size_t i = 0; i < n && rc == 0; i++) {
+    for (size_t i = 0; list && i < n && rc == 0; i++) {
         struct err unsafe = ERR_INIT;
         AUTO_FD lock = -1;
         if (path_check_relative(span_of(list[i].label), &unsafe) < 0 || strchr(list[i].label, '/') ||
