@@ -44,10 +44,20 @@ static void on_file(void *ctx, const char *path, uint64_t size, const char *vers
     }
 }
 
+/* With --json, warnings are part of the one answer. */
+struct warnings {
+    struct ui *ui;
+    json_t *texts;
+};
+
 static void on_warn(void *ctx, size_t input, const char *text)
 {
+    struct warnings *w = ctx;
     (void)input; /* the text names what it is about */
-    ui_warn(ctx, text);
+    if (w->texts)
+        json_array_append_new(w->texts, json_string(text));
+    else
+        ui_warn(w->ui, text);
 }
 
 /* Without a destination, files go right below the folder. */
@@ -67,8 +77,8 @@ static int parse_inputs(struct arena *arena, const struct strv *operands, struct
     return 0;
 }
 
-static int print_result(const struct listing *l, const struct stage *s, size_t n, const char *dir, uint64_t ms,
-                        struct err *err)
+static int print_result(const struct listing *l, const json_t *warnings, const struct stage *s, size_t n,
+                        const char *dir, uint64_t ms, struct err *err)
 {
     AUTO_JSON result = json_object();
     AUTO_JSON inputs = json_array();
@@ -79,7 +89,8 @@ static int print_result(const struct listing *l, const struct stage *s, size_t n
     }
     if (json_put_str(result, "dir", dir, err) < 0 || json_put_u64(result, "ms", ms, err) < 0 ||
         json_put(result, "inputs", json_incref(inputs), err) < 0 ||
-        json_put(result, "files", json_incref(l->files), err) < 0)
+        json_put(result, "files", json_incref(l->files), err) < 0 ||
+        json_put(result, "warnings", json_deep_copy(warnings), err) < 0)
         return -1;
     return cli_print_json(json_incref(result), err);
 }
@@ -87,8 +98,10 @@ static int print_result(const struct listing *l, const struct stage *s, size_t n
 static int fetch(struct cli *cli, struct wiring *w, struct ui *ui, const struct input *inputs, size_t n,
                  const char *dir, struct err *err)
 {
+    AUTO_JSON texts = globals.json ? json_array() : NULL;
+    struct warnings warnings = {ui, texts};
     struct stage_opts opts = {
-        .xfer = w->xfer, .http = w->http, .job_id = "fetch", .cancel = &cli->cancel, .warn = on_warn, .ctx = ui};
+        .xfer = w->xfer, .http = w->http, .job_id = "fetch", .cancel = &cli->cancel, .warn = on_warn, .ctx = &warnings};
     wiring_access(cli, &opts.access);
     struct stage *s = NULL;
     if (stage_new(&s, &opts, inputs, n, err) < 0)
@@ -104,7 +117,7 @@ static int fetch(struct cli *cli, struct wiring *w, struct ui *ui, const struct 
     ui_stage(ui, NULL, 0);
     char bytes[HUMAN_MAX], time[HUMAN_MAX], rate[HUMAN_MAX];
     if (rc == 0 && globals.json)
-        rc = print_result(&listing, s, n, dir, ms, err);
+        rc = print_result(&listing, texts, s, n, dir, ms, err);
     else if (rc == 0)
         ui_note(ui, "%s%" PRIu64 " file%s, %s, in %s (%s/s)", a.dry_run ? "would fetch " : "fetched ", listing.count,
                 listing.count == 1 ? "" : "s", human_bytes(bytes, listing.bytes), human_duration(time, ms),
