@@ -1,5 +1,6 @@
 #include "engine/cdi.h"
 #include "engine/docker.h"
+#include "engine/mounts.h"
 
 #define NVIDIA_HOOK "/usr/bin/nvidia-container-runtime-hook" /* what Docker's "nvidia" device driver looks for */
 
@@ -117,8 +118,10 @@ int docker_info(void *self, struct engine_info *out, struct err *err)
         return -1;
     const json_t *info = reply.json;
     struct docker_features features = learn_features(d, info);
-    *out = (struct engine_info){
-        .rootless = has_rootless_option(info), .has_init = features.init, .gpu_nvidia = features.gpu != GPU_NONE};
+    *out = (struct engine_info){.rootless = has_rootless_option(info),
+                                .has_init = features.init,
+                                .gpu_nvidia = features.gpu != GPU_NONE,
+                                .same_mounts = d->local && mounts_are_shared(d->address)};
     copy_text(out->name, sizeof out->name, d->flavour == FLAVOUR_PODMAN ? "podman" : "docker");
     copy_text(out->version, sizeof out->version, json_get_str(info, "ServerVersion"));
     copy_text(out->api_version, sizeof out->api_version, d->api_version);

@@ -39,6 +39,7 @@ struct engine_info {
     char address[256];
     char cgroup_version[8], runtime[32];
     bool rootless, has_init, gpu_nvidia;
+    bool same_mounts; /* it sees what this process mounts */
     unsigned cpus;
     uint64_t memory_bytes;
 };

@@ -5,6 +5,8 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #define MOUNT_POINT_FIELD 4 /* of /proc/self/mountinfo, counting from 0 */
 
@@ -120,4 +122,35 @@ int mount_plans_make(struct mount_plans *out, const struct engine_container *c, 
         }
     }
     return 0;
+}
+
+/* --- whose mounts the engine sees --------------------------------------------------------------------------------- */
+
+/* The process that listens there, as the kernel knows it; 0 where it is out of sight. */
+static pid_t listener_of(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct ucred peer = {0};
+    socklen_t n = sizeof peer;
+    if (strlen(path) >= sizeof at.sun_path)
+        return 0;
+    memcpy(at.sun_path, path, strlen(path));
+    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&at, sizeof at) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
+        return 0;
+    return peer.pid;
+}
+
+bool mounts_are_shared(const char *address)
+{
+    static const char scheme[] = "unix://";
+    struct stat mine, theirs;
+    char path[64];
+    if (strncmp(address, scheme, strlen(scheme)) != 0)
+        return false;
+    pid_t pid = listener_of(address + strlen(scheme));
+    snprintf(path, sizeof path, "/proc/%d/ns/mnt", (int)pid);
+    return pid > 0 && stat("/proc/self/ns/mnt", &mine) == 0 && stat(path, &theirs) == 0 &&
+           mine.st_dev == theirs.st_dev && mine.st_ino == theirs.st_ino;
 }

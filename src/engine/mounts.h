@@ -31,4 +31,8 @@ int mount_plans_make(struct mount_plans *out, const struct engine_container *c, 
 int mount_plans_add(struct mount_plans *out, const struct engine_mount *m, const char *real, struct span mount_info,
                     struct err *err);
 
+/* Whether the engine that listens at "unix:///path" is in this process's mount namespace, so that it sees what is
+ * mounted from now on. False where that cannot be told. */
+bool mounts_are_shared(const char *address);
+
 #endif

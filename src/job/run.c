@@ -132,6 +132,7 @@ static int stage_inputs(struct run *r, struct err *err)
     struct stage_opts so = r->opts->stage;
     so.job_id = r->result->job_id;
     so.work_dir = r->work.path;
+    so.mounts_seen = r->info.same_mounts;
     so.cancel = &r->stop;
     so.warn = on_stage_warn;
     so.phase = on_stage_phase;

@@ -32,8 +32,16 @@ static int sweep_containers(struct engine *engine, int root_fd, unsigned *remove
     return rc;
 }
 
+static int sweep_folder(int root_fd, const char *work_root, const char *id, struct err *err)
+{
+    AUTO_STR path = str_printf(err, "%s/%s", work_root, id);
+    if (!path || stage_sweep(path, err) < 0)
+        return -1;
+    return fs_remove_tree(root_fd, id, err);
+}
+
 /* Folders after containers: a folder is what says that a container is ours. */
-static int sweep_folders(int root_fd, struct err *err)
+static int sweep_folders(int root_fd, const char *work_root, struct err *err)
 {
     int copy = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -46,7 +54,7 @@ static int sweep_folders(int root_fd, struct err *err)
     for (struct dirent *e; rc == 0 && (e = readdir(d));) {
         AUTO_FD lock = -1;
         if (e->d_name[0] != '.' && workplace_is_orphan(root_fd, e->d_name, &lock))
-            rc = fs_remove_tree(root_fd, e->d_name, err);
+            rc = sweep_folder(root_fd, work_root, e->d_name, err);
     }
     closedir(d);
     return rc;
@@ -61,5 +69,5 @@ int job_sweep(struct engine *engine, const char *work_root, unsigned *removed, s
         return absent.kind == ERR_NOTFOUND ? 0 : err_move(err, &absent);
     if (sweep_containers(engine, root, removed, err) < 0)
         return err_wrap(err, "remove what killed runs left");
-    return sweep_folders(root, err);
+    return sweep_folders(root, work_root, err);
 }

@@ -121,24 +121,35 @@ static int launch(struct fetch *f, bool head_only, struct err *err)
     return rc;
 }
 
+static int put_content(struct fetch *f, struct span content, int fd, struct err *err)
+{
+    f->result.verified_by.kind = DIGEST_SHA256;
+    f->result.verified = true;
+    f->result.size = content.n;
+    if (fs_pwrite_all(fd, content.p, content.n, 0, err) < 0)
+        return -1;
+    return digest_bytes(DIGEST_SHA256, content.p, content.n, &f->result.verified_by, err);
+}
+
 /* What the source has already is stored without a request, and comes back through the queue all the same. Takes `f`
  * over in either case. */
-static int store_content(struct fetch *f, struct span content, struct err *err)
+static int store_here(struct fetch *f, const struct source_file *file, struct err *err)
 {
     struct stage_input *in = f->in;
-    struct partmap *map = NULL; /* none for so few bytes */
+    struct partmap *map = NULL; /* written in one go */
+    bool given = file->content.p;
     int fd = -1;
-    f->expected_size = f->result.size = content.n;
-    f->result.verified_by.kind = DIGEST_SHA256;
-    if (in->stage->store->open(f, content.n, &fd, &map, err) < 0 ||
-        fs_pwrite_all(fd, content.p, content.n, 0, err) < 0 ||
-        digest_bytes(DIGEST_SHA256, content.p, content.n, &f->result.verified_by, err) < 0) {
+    f->expected_size = file->size;
+    int rc = in->stage->store->open(f, given ? file->content.n : XFER_SIZE_UNKNOWN, &fd, &map, err);
+    if (rc == 0)
+        rc = given ? put_content(f, file->content, fd, err)
+                   : in->source->ops->copy(in->source, f->file, fd, &f->result.size, err);
+    if (rc < 0) {
         in->stage->store->abandon(f, false);
         fetch_free(f);
         return -1;
     }
-    f->result.verified = true;
-    atomic_fetch_add(&in->shown.group.bytes_done, content.n);
+    atomic_fetch_add(&in->shown.group.bytes_done, f->result.size);
     in->own.in_flight++;
     hand_back(f);
     return 0;
@@ -214,7 +225,8 @@ static int start_one(struct stage_input *in, size_t i, struct err *err)
             count_there(in, file.size);
         return rc < 0 ? -1 : state == CACHE_FILL_HIT;
     }
-    int started = file.content.p ? store_content(f, file.content, err) : launch(f, false, err);
+    bool here = file.content.p || in->source->ops->copy;
+    int started = here ? store_here(f, &file, err) : launch(f, false, err);
     return started < 0 ? -1 : 1;
 }
 

@@ -301,6 +301,8 @@ static int attempt(struct stage_input *in, struct err *err)
     struct stage *s = in->stage;
     if (resolve(in, err) < 0)
         return s->opts.cache ? use_stale(in, err) : -1;
+    if (s->opts.cache && in->source->host_path)
+        return 0; /* mounted from where it lies */
     return s->opts.cache ? through_cache(in, err) : fetch_to_folder(in, err);
 }
 

@@ -1,7 +1,7 @@
 #include "base/path.h"
 #include "stage/stage_priv.h"
 
-static bool covers(const char *outer, const char *inner)
+bool merge_covers(const char *outer, const char *inner)
 {
     return str_eq(outer, inner) || path_is_below(span_of(inner), span_of(outer));
 }
@@ -11,7 +11,7 @@ static size_t root_of(const struct input *inputs, size_t n, size_t i)
 {
     size_t root = i;
     for (size_t k = 0; k < n; k++) {
-        if (!covers(inputs[k].target, inputs[root].target))
+        if (!merge_covers(inputs[k].target, inputs[root].target))
             continue;
         if (!str_eq(inputs[k].target, inputs[root].target) || k < root)
             root = k;

@@ -1,11 +1,7 @@
-/* Snapshots to mounts: merged where inputs share or nest, copied where the job may write. */
+/* Snapshots and local folders to mounts: merged where inputs share or nest, copied where the job may write. */
 #include "base/clock.h"
-#include "base/fs.h"
 #include "base/path.h"
 #include "stage/stage_priv.h"
-
-#include <fcntl.h>
-#include <sys/stat.h>
 
 static const char *label_of(void *ctx, size_t input)
 {
@@ -75,85 +71,60 @@ static int merge_snapshots(struct stage *s, const struct merge_group *g, char id
     return cache_entry_put(s->opts.cache, &entry, err);
 }
 
-/* --- writable copies ---------------------------------------------------------------------------------------------- */
-
-struct copying {
-    int from_fd, to_fd;
-};
-
-static int copy_entry(void *ctx, const struct fs_entry *e, struct err *err)
-{
-    const struct copying *c = ctx;
-    if (S_ISDIR(e->st.st_mode))
-        return fs_mkdirs_beneath(c->to_fd, e->path, 0777, err);
-    AUTO_FD from = fs_open_beneath(c->from_fd, e->path, O_RDONLY | O_NOFOLLOW, 0, err);
-    if (from < 0)
-        return -1;
-    AUTO_FD to = fs_open_beneath(c->to_fd, e->path, O_WRONLY | O_CREAT | O_EXCL, 0666, err);
-    if (to < 0)
-        return -1;
-    enum fs_copy_how how;
-    if (fs_copy_content(from, to, (uint64_t)e->st.st_size, &how, err) < 0)
-        return err_wrap(err, "copy %s", e->path);
-    return fchmod(to, 0666) < 0 ? err_sys(err, "chmod %s", e->path) : 0;
-}
-
-/* The view itself is never writable, not even by root in the container: hard links share inodes with the cache. */
-static int copy_view(struct stage *s, const char *view, struct buf *out, struct err *err)
-{
-    buf_addf(out, "%s/rw%u", s->opts.work_dir, s->copies);
-    if (buf_check(out, "path of a writable copy", err) < 0 || fs_mkdirs(buf_str(out), 0777, err) < 0)
-        return -1;
-    s->copies++;
-    AUTO_FD from = fs_open_dir(view, err);
-    if (from < 0)
-        return -1;
-    AUTO_FD to = fs_open_dir(buf_str(out), err);
-    if (to < 0)
-        return -1;
-    /* Whoever the container runs as may write: the copy is the job's own, below a folder of mode 0700. */
-    if (fchmod(to, 0777) < 0)
-        return err_sys(err, "chmod %s", buf_str(out));
-    struct copying c = {from, to};
-    return fs_walk(from, copy_entry, &c, err);
-}
-
-void mount_release(struct stage *s)
-{
-    if (s->copies == 0)
-        return;
-    struct err err = ERR_INIT;
-    AUTO_FD work = fs_open_dir(s->opts.work_dir, &err);
-    for (unsigned k = 0; work >= 0 && k < s->copies; k++) {
-        char name[16];
-        snprintf(name, sizeof name, "rw%u", k);
-        if (fs_remove_tree(work, name, &err) < 0)
-            break;
-    }
-    if (err_is_set(&err))
-        stage_warn(s, 0, "a writable copy could not be removed: %s", err.text);
-    s->copies = 0;
-}
-
 /* --- mounts ------------------------------------------------------------------------------------------------------- */
+
+/* A folder goes onto its target, a file below it, unless the target ends in its name, as anywhere. */
+static int mount_local(struct stage *s, size_t input, struct stage_mount *out, struct err *err)
+{
+    struct source *src = s->in[input].source;
+    const struct input *in = &s->inputs[input];
+    const char *name = strrchr(src->host_path, '/') + 1;
+    if (source_local_recheck(src, err) < 0)
+        return err_wrap(err, "input %s", src->label);
+    bool below = src->single && !span_eq(path_basename(span_of(in->target)), span_of(name));
+    *out = (struct stage_mount){.source = src->host_path,
+                                .target = below ? arena_printf(s->arena, "%s/%s", in->target, name) : in->target,
+                                .writable = in->writable};
+    return arena_check(s->arena, err);
+}
+
+/* The snapshot of a group, and the one file of it that is mounted alone (NULL: the whole tree is). */
+static int pick_snapshot(struct stage *s, const struct merge_group *g, char id[SNAPSHOT_ID_MAX], const char **file,
+                         struct err *err)
+{
+    size_t first = g->members[0].input;
+    struct cache_tree tree;
+    *file = NULL;
+    if (g->count > 1)
+        return merge_snapshots(s, g, id, err);
+    memcpy(id, s->in[first].own.snapshot, SNAPSHOT_ID_MAX);
+    if (!s->in[first].source->single)
+        return 0;
+    if (cache_snapshot_list(s->opts.cache, id, s->arena, &tree, err) < 0)
+        return -1;
+    *file = is_file_mount(s, first, &tree) ? tree.files[0].path : NULL;
+    return 0;
+}
+
+static int make_writable(struct stage *s, const struct merge_group *g, const char *view, struct buf *path,
+                         struct err *err)
+{
+    enum writable_how how;
+    if (writable_make(s, view, path, &how, err) < 0)
+        return err_wrap(err, "writable copy for %s", g->target);
+    for (size_t m = 0; m < g->count; m++)
+        s->in[g->members[m].input].own.writable = how;
+    return 0;
+}
 
 static int mount_group(struct stage *s, const struct merge_group *g, struct stage_mount *out, struct err *err)
 {
     char id[SNAPSHOT_ID_MAX];
-    size_t first = g->members[0].input;
-    const char *file = NULL;
-    if (g->count > 1) {
-        if (merge_snapshots(s, g, id, err) < 0)
-            return -1;
-    } else {
-        memcpy(id, s->in[first].own.snapshot, sizeof id);
-        struct cache_tree tree;
-        if (s->in[first].source->single) {
-            if (cache_snapshot_list(s->opts.cache, id, s->arena, &tree, err) < 0)
-                return -1;
-            file = is_file_mount(s, first, &tree) ? tree.files[0].path : NULL;
-        }
-    }
+    const char *file;
+    if (s->in[g->members[0].input].source->host_path)
+        return mount_local(s, g->members[0].input, out, err);
+    if (pick_snapshot(s, g, id, &file, err) < 0)
+        return -1;
     AUTO_BUF path;
     buf_init(&path, 2 * PATH_SAFE_MAX);
     AUTO_BUF view;
@@ -162,8 +133,8 @@ static int mount_group(struct stage *s, const struct merge_group *g, struct stag
         return -1;
     if (!g->writable)
         buf_add_span(&path, buf_span(&view));
-    else if (copy_view(s, buf_str(&view), &path, err) < 0)
-        return err_wrap(err, "writable copy for %s", g->target);
+    else if (make_writable(s, g, buf_str(&view), &path, err) < 0)
+        return -1;
     if (file)
         buf_addf(&path, "/%s", file);
     if (buf_check(&path, "path of a mount", err) < 0)

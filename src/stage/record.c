@@ -60,6 +60,7 @@ json_t *stage_record(const struct stage *s, size_t input, struct err *err)
         (decl->alias && json_put_str(record, "alias", decl->alias, err) < 0) ||
         (decl->target && json_put_str(record, "target", decl->target, err) < 0) ||
         json_put(record, "writable", json_boolean(decl->writable), err) < 0 ||
+        (in->own.writable && json_put_str(record, "writable_by", writable_word(in->own.writable), err) < 0) ||
         in->source->ops->describe(in->source, record, err) < 0 ||
         (in->own.snapshot[0] && json_put_str(record, "snapshot", in->own.snapshot, err) < 0) ||
         add_figures(in, record, err) < 0 || add_objects(in, record, err) < 0)

@@ -8,11 +8,12 @@ int stage_source_new(struct source **out, struct stage *stage, size_t index, str
         return source_s3_new(out, stage, index, err);
     case SOURCE_HF:
         return source_hf_new(out, stage, index, err);
+    case SOURCE_LOCAL:
+        return source_local_new(out, stage, index, err);
     case SOURCE_URL:
     case SOURCE_PRESIGNED:
         return source_url_new(out, stage, index, err);
     case SOURCE_OLLAMA:
-    case SOURCE_LOCAL:
         break;
     }
     static const char *const words[] = {
@@ -21,8 +22,8 @@ int stage_source_new(struct source **out, struct stage *stage, size_t index, str
 #undef X
     };
     err_set(err, ERR_UNSUPPORTED, "not supported yet: input source '%s' (%s)", words[in->kind], in->at);
-    return err_hint(
-        err, "this version fetches from S3, the Hugging Face Hub and URLs; copy the data there, or remove this input");
+    return err_hint(err, "this version fetches from S3, the Hugging Face Hub, URLs and folders; copy the data there, "
+                         "or remove this input");
 }
 
 void stage_source_free(struct source *s)

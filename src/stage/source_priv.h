@@ -36,6 +36,8 @@ struct source_ops {
     /* Prove, blocking, that these credentials may read file `i`, and with it all files of the source. NULL: each cached
      * file is proved by a HEAD of its own. */
     int (*prove)(struct source *s, size_t i, struct err *err);
+    /* Write file `i` to an empty file, blocking, instead of get_begin() and what follows it. NULL: it is fetched. */
+    int (*copy)(struct source *s, size_t i, int to_fd, uint64_t *size, struct err *err);
     /* Members of the run record: endpoint, bucket, region, … */
     int (*describe)(const struct source *s, json_t *into, struct err *err);
     void (*free)(struct source *s);
@@ -56,6 +58,9 @@ struct source {
     char *identity;        /* what is asked for, all that shapes the result included */
     uint8_t principal[32]; /* who asks; all zero: anybody */
     char *label;
+    /* Mounted from where it lies on this machine, not through the cache: what `input->local` leads to. Borrowed from
+     * the source. NULL: files are fetched. `single` says that it is a file. */
+    const char *host_path;
 };
 
 /* A source for the input; ERR_UNSUPPORTED for kinds that berth does not fetch. */
@@ -63,6 +68,9 @@ int stage_source_new(struct source **out, struct stage *stage, size_t index, str
 void stage_source_free(struct source *s);
 
 int source_s3_new(struct source **out, struct stage *stage, size_t index, struct err *err);
+int source_local_new(struct source **out, struct stage *stage, size_t index, struct err *err);
+/* Right before it is mounted: ERR_CHANGED, ERR_NOTFOUND …, where the path no longer leads to what was judged. */
+int source_local_recheck(struct source *s, struct err *err);
 int source_url_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 int source_hf_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 

@@ -54,6 +54,22 @@ static void input_release(struct stage_input *in)
     }
 }
 
+/* What is mounted as it lies cannot be part of a merged tree. */
+static int check_local_targets(const struct stage *s, struct err *err)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        for (size_t k = 0; s->in[i].source->host_path && k < s->n; k++) {
+            const char *one = s->inputs[i].target, *two = s->inputs[k].target;
+            if (k == i || (!merge_covers(one, two) && !merge_covers(two, one)))
+                continue;
+            err_set(err, ERR_INVALID, "%s (%s) and %s (%s): a local folder is mounted as it is, and cannot be merged",
+                    stage_label(s, i), s->inputs[i].at, stage_label(s, k), s->inputs[k].at);
+            return err_hint(err, "give one of them a target outside the other's");
+        }
+    }
+    return 0;
+}
+
 int stage_new(struct stage **out, const struct stage_opts *opts, const struct input *inputs, size_t n, struct err *err)
 {
     if (n > STAGE_INPUTS_MAX)
@@ -82,6 +98,8 @@ int stage_new(struct stage **out, const struct stage_opts *opts, const struct in
             err_wrap(err, "%s", inputs[i].at);
     }
     if (rc == 0 && opts->cache)
+        rc = check_local_targets(s, err);
+    if (rc == 0 && opts->cache)
         rc = cache_lease_new(opts->cache, opts->job_id, &s->lease, err);
     if (rc < 0) {
         stage_free(s);
@@ -95,7 +113,7 @@ void stage_free(struct stage *s)
 {
     if (!s)
         return;
-    mount_release(s);
+    writable_release(s);
     store_folder_release(s);
     cache_lease_free(s->lease);
     for (size_t i = 0; s->in && i < s->n; i++)

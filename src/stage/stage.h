@@ -66,6 +66,7 @@ struct stage_opts {
     struct stage_access access;
     const char *job_id;
     const char *work_dir; /* writable copies go below it: on the cache's file system where reflinks are wanted */
+    bool mounts_seen;     /* the engine sees what this process mounts: overlays may stand in for copies */
     bool stale_if_error;  /* origin unreachable: use what this credential had within the TTL, with a warning */
     uint32_t partition_index, partition_count;
     unsigned parallel; /* inputs at once; 0: 16 */
@@ -83,6 +84,9 @@ struct stage;
 int stage_new(struct stage **out, const struct stage_opts *opts, const struct input *inputs, size_t n, struct err *err);
 /* Also ends leases: mounts must be gone by then. Writable copies are removed. */
 void stage_free(struct stage *s);
+
+/* Unmount what a killed staging left below its work_dir, which then can be removed. */
+int stage_sweep(const char *work_dir, struct err *err);
 
 /* Resolve, fetch, store, merge; returns when everything is ready to mount, or with the first error, named after its
  * input (the others are cancelled, what they fetched stays resumable). */

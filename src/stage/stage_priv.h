@@ -50,6 +50,9 @@ struct blob_id {
     char id[BLOB_ID_MAX];
 };
 
+/* How a job came to write to its copy of a view. */
+enum writable_how { WRITABLE_NOT, WRITABLE_REFLINK, WRITABLE_OVERLAY, WRITABLE_COPY };
+
 struct stage_input {
     struct stage *stage;
     size_t index;
@@ -75,6 +78,7 @@ struct stage_input {
         uint8_t scope[32], fingerprint[32];
         bool steady; /* every file has a version: the fingerprint identifies content */
         char snapshot[SNAPSHOT_ID_MAX];
+        enum writable_how writable;
         uint64_t verified, by_size; /* files fetched now: checked by a digest, or by size alone */
         struct err err;
     } own;
@@ -146,6 +150,7 @@ struct merge_plan {
     struct merge_group *groups;
     size_t count;
 };
+bool merge_covers(const char *outer, const char *inner); /* targets: equal, or the inner below the outer */
 int merge_plan(struct arena *a, const struct input *inputs, size_t n, struct merge_plan *out, struct err *err);
 
 /* The merged tree of a group: paths prefixed, equal paths must carry equal blobs. */
@@ -154,6 +159,10 @@ int merge_trees(struct arena *a, const struct merge_group *group, const struct c
 
 /* Snapshots of the inputs → views, merged views, writable copies → s->mounts. */
 int mount_all(struct stage *s, struct err *err);
-void mount_release(struct stage *s); /* remove the writable copies */
+
+const char *writable_word(enum writable_how how);
+/* Adds the copy's path to `path`. */
+int writable_make(struct stage *s, const char *view, struct buf *path, enum writable_how *how, struct err *err);
+void writable_release(struct stage *s); /* unmounts and removes them all */
 
 #endif
