@@ -16,7 +16,8 @@ void sched_group_add(struct sched *s, struct sched_group *g)
 {
     TAILQ_INIT(&g->again);
     TAILQ_INIT(&g->ready);
-    TAILQ_INSERT_TAIL(&s->ring, g, ring);
+    g->finish = s->virtual_bytes;
+    TAILQ_INSERT_HEAD(&s->ring, g, ring);
 }
 
 void sched_group_remove(struct sched *s, struct sched_group *g)
@@ -237,6 +238,42 @@ static struct sched_host *host_of(const struct sched_file *f)
     return f->host ? f->host : f->group->usual_host;
 }
 
+/* ---- turns: groups share by bytes ---- */
+
+/* Payload that a unit will move, as far as anybody knows. */
+static uint64_t unit_bytes(const struct sched_unit *u)
+{
+    if (u->unprepared)
+        return 0;
+    return u->length > u->file->part_bytes ? u->file->part_bytes : u->length;
+}
+
+/* Let the group pay, and put it behind those that paid less. */
+static void charge(struct sched *s, struct sched_group *g, uint64_t bytes)
+{
+    g->finish += bytes;
+    TAILQ_REMOVE(&s->ring, g, ring);
+    struct sched_group *later = NULL;
+    TAILQ_FOREACH(later, &s->ring, ring)
+    {
+        if (later->finish > g->finish)
+            break;
+    }
+    if (later)
+        TAILQ_INSERT_BEFORE(later, g, ring);
+    else
+        TAILQ_INSERT_TAIL(&s->ring, g, ring);
+}
+
+/* A group that had nothing to do meanwhile starts at the present, with no claim to what it did not use. */
+static void charge_unit(struct sched *s, struct sched_group *g, const struct sched_unit *u)
+{
+    if (g->finish < s->virtual_bytes)
+        g->finish = s->virtual_bytes;
+    s->virtual_bytes = g->finish;
+    charge(s, g, unit_bytes(u) + SCHED_UNIT_COST);
+}
+
 static struct sched_unit *pick_again(struct sched *s, struct sched_group *g, unsigned thread, uint64_t now_ms,
                                      uint64_t *wake_ms)
 {
@@ -314,8 +351,7 @@ struct sched_unit *sched_pick(struct sched *s, unsigned thread, struct sched_uni
             u = pick_fresh(s, g, thread, spare, now_ms, wake_ms);
         if (!u)
             continue;
-        TAILQ_REMOVE(&s->ring, g, ring); /* its turn is over: to the end of the ring */
-        TAILQ_INSERT_TAIL(&s->ring, g, ring);
+        charge_unit(s, g, u);
         return u;
     }
     return NULL;
@@ -331,6 +367,7 @@ bool sched_prepared(struct sched *s, struct sched_unit *u, unsigned thread)
     if (f->part_count > 1)
         sched_file_add(f);
     give_part(f, u);
+    charge(s, f->group, unit_bytes(u));
     return true;
 }
 

@@ -4,7 +4,8 @@
  * engine calls all of it under one mutex (xfer's `shared.mu`) and holds that only for the decision.
  *
  * Words. A *unit* is the work of one request: a part of a file, or a whole file where it cannot be cut. A *group* is
- * one declared input; groups take turns, unit by unit. A *host* is an origin under one policy (scheme, host, port,
+ * one declared input; groups share by bytes (start-time fair queueing), so that 200 small files do not wait for every
+ * second part of a large one. A *host* is an origin under one policy (scheme, host, port,
  * policy); its *gate* says how many units may be under way there. */
 #ifndef BERTH_XFER_SCHED_H
 #define BERTH_XFER_SCHED_H
@@ -17,6 +18,7 @@
 #include <sys/queue.h>
 
 #define SCHED_THREADS_MAX 16
+#define SCHED_UNIT_COST   (256 * 1024) /* what a request costs besides its bytes, in bytes */
 #define SCHED_NEVER       UINT64_MAX
 #define SCHED_WHOLE       UINT64_MAX
 
@@ -91,7 +93,8 @@ struct sched_host {
 };
 
 struct sched_group {
-    TAILQ_ENTRY(sched_group) ring;
+    TAILQ_ENTRY(sched_group) ring; /* ordered by `finish` */
+    uint64_t finish;               /* virtual time, in bytes, at which what it was given is paid for */
     struct sched_unit_list again;  /* may run now: retries that are due, hedges; before anything fresh */
     struct sched_file_list ready;  /* have parts that nobody took yet, in the order they came */
     struct sched_host *usual_host; /* assumed for files that have not said where they live */
@@ -130,6 +133,7 @@ struct sched {
     uint32_t active;
     uint32_t active_by_thread[SCHED_THREADS_MAX];
     struct sched_group_list ring;
+    uint64_t virtual_bytes;         /* virtual time: the start of the unit given last */
     struct sched_unit_list delayed; /* by not_before_ms */
     struct sched_host_list hosts;
 };

@@ -176,6 +176,43 @@ static void groups_take_turns(void **state)
     }
 }
 
+static void groups_share_by_bytes_not_by_requests(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_unit units[64];
+    world_init(&w, 1, 64, 64);
+    w.host.gate.limit = 64;
+    struct sched_file *big = add_file(&w, 0, 0, 80u << 20, 8u << 20);
+    add_file(&w, 1, 1, 4u << 20, 4096);
+    unsigned large = 0;
+    for (unsigned i = 0; i < 64; i++) {
+        assert_non_null(sched_pick(&w.s, 0, &units[i], 0, &w.wake));
+        large += units[i].file == big;
+    }
+    /* 8 MiB pay for about 32 small requests. */
+    assert_in_range(large, 2, 3);
+}
+
+static void a_group_that_was_idle_has_no_claim_to_the_past(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_unit units[20];
+    world_init(&w, 1, 64, 64);
+    w.host.gate.limit = 64;
+    add_file(&w, 0, 0, 200u << 20, 8u << 20);
+    for (unsigned i = 0; i < 10; i++)
+        assert_non_null(sched_pick(&w.s, 0, &units[i], 0, &w.wake));
+    struct sched_file *late = add_file(&w, 1, 1, 80u << 20, 8u << 20);
+    unsigned taken = 0;
+    for (unsigned i = 10; i < 20; i++) {
+        assert_non_null(sched_pick(&w.s, 0, &units[i], 0, &w.wake));
+        taken += units[i].file == late;
+    }
+    assert_in_range(taken, 5, 6);
+}
+
 static void parts_cover_the_file_once(void **state)
 {
     (void)state;
@@ -338,6 +375,8 @@ int main(void)
         cmocka_unit_test(rest_does_not_save_up_more_than_a_burst),
         cmocka_unit_test(a_trickle_is_slow_then_dead_and_a_flow_is_neither),
         cmocka_unit_test(groups_take_turns),
+        cmocka_unit_test(groups_share_by_bytes_not_by_requests),
+        cmocka_unit_test(a_group_that_was_idle_has_no_claim_to_the_past),
         cmocka_unit_test(parts_cover_the_file_once),
         cmocka_unit_test(ceilings_hold_for_host_thread_and_process),
         cmocka_unit_test(a_blocked_host_says_when_to_ask_again),
