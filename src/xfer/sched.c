@@ -12,12 +12,27 @@ void sched_init(struct sched *s, unsigned threads, uint32_t max_connections, uin
     LIST_INIT(&s->hosts);
 }
 
+/* Behind all that have paid as little or less. */
+static void line_up(struct sched *s, struct sched_group *g)
+{
+    struct sched_group *later = NULL;
+    TAILQ_FOREACH(later, &s->ring, ring)
+    {
+        if (later->finish > g->finish)
+            break;
+    }
+    if (later)
+        TAILQ_INSERT_BEFORE(later, g, ring);
+    else
+        TAILQ_INSERT_TAIL(&s->ring, g, ring);
+}
+
 void sched_group_add(struct sched *s, struct sched_group *g)
 {
     TAILQ_INIT(&g->again);
     TAILQ_INIT(&g->ready);
     g->finish = s->virtual_bytes;
-    TAILQ_INSERT_HEAD(&s->ring, g, ring);
+    line_up(s, g);
 }
 
 void sched_group_remove(struct sched *s, struct sched_group *g)
@@ -253,16 +268,7 @@ static void charge(struct sched *s, struct sched_group *g, uint64_t bytes)
 {
     g->finish += bytes;
     TAILQ_REMOVE(&s->ring, g, ring);
-    struct sched_group *later = NULL;
-    TAILQ_FOREACH(later, &s->ring, ring)
-    {
-        if (later->finish > g->finish)
-            break;
-    }
-    if (later)
-        TAILQ_INSERT_BEFORE(later, g, ring);
-    else
-        TAILQ_INSERT_TAIL(&s->ring, g, ring);
+    line_up(s, g);
 }
 
 /* A group that had nothing to do meanwhile starts at the present, with no claim to what it did not use. */
