@@ -39,6 +39,15 @@ static void only_the_owner_may_look_inside(void **state)
     assert_int_equal(mode_of(f, "index.db"), 0600);
 }
 
+static void a_cache_that_was_opened_up_is_closed_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    assert_int_equal(chmod(f->cache, 0755), 0);
+    assert_ok(reopen(f, &err), err);
+    assert_int_equal(mode_of(f, ""), 0700);
+}
+
 static void a_newer_layout_is_refused_with_both_versions(void **state)
 {
     struct fixture *f = *state;
@@ -166,6 +175,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(only_the_owner_may_look_inside),
+        TEST(a_cache_that_was_opened_up_is_closed_again),
         TEST(a_newer_layout_is_refused_with_both_versions),
         TEST(a_newer_index_is_refused),
         TEST(an_interrupted_start_is_completed),

@@ -321,6 +321,21 @@ static void test_refusals_say_who_and_what(void **state)
     tear_down(&b);
 }
 
+static void test_answers_that_quote_a_secret_are_cut_before_it(void **state)
+{
+    (void)state;
+    struct bench b;
+    set_up(&b, &bucket, "AKID", &listed);
+    assert_int_equal(judge(&b, 418, NULL, "<Error><Code>Odd</Code><Message>What is Bird to me</Message></Error>"),
+                     XFER_FAIL);
+    assert_non_null(strstr(b.err.text, "What is Bird to me"));
+    assert_int_equal(judge(&b, 418, NULL, "<Error><Code>Odd</Code><Message>What is secret to me</Message></Error>"),
+                     XFER_FAIL);
+    assert_non_null(strstr(b.err.text, "What is"));
+    assert_null(strstr(b.err.text, "secret"));
+    tear_down(&b);
+}
+
 /* ---- digests ---- */
 
 #define S3_ID      "x-amz-request-id: 1\n"
@@ -491,6 +506,7 @@ int main(void)
         cmocka_unit_test(test_a_wrong_region_is_signed_anew_at_amazons_host_only),
         cmocka_unit_test(test_a_wrong_clock_is_corrected_by_the_servers_date),
         cmocka_unit_test(test_refusals_say_who_and_what),
+        cmocka_unit_test(test_answers_that_quote_a_secret_are_cut_before_it),
         cmocka_unit_test(test_what_the_answer_states_is_verified_by_strength),
         cmocka_unit_test(test_a_stated_digest_is_not_replaced),
         cmocka_unit_test(test_composite_checksums_give_those_of_the_parts),
