@@ -36,6 +36,13 @@ struct archive_unpack_opts {
     void *skipped_ctx;
 };
 
+/* Why a symbolic link at `path` (as archive_unpack() has it: clean, relative) may not have this target, or NULL.
+ *
+ * A target may climb only by ".." components at its beginning: these walk real folders, since `path` goes through no
+ * link. A ".." after a name would climb from wherever that name's own link leads, which no look at the text can tell.
+ */
+const char *archive_link_fault(const char *path, struct span target);
+
 struct archive_totals {
     uint64_t files, folders, links, skipped, bytes;
 };

@@ -1,5 +1,6 @@
 #include "archive/name_priv.h"
 
+#include "archive/archive.h"
 #include "base/fs.h"
 
 #define LINK_TARGET_MAX 4095 /* PATH_MAX without its NUL */
@@ -51,7 +52,7 @@ int name_clean(struct span raw, unsigned strip, char out[PATH_SAFE_MAX + 1], str
     return n ? path_check_relative((struct span){out, n}, err) : 0;
 }
 
-const char *link_fault(const char *path, struct span target)
+const char *archive_link_fault(const char *path, struct span target)
 {
     if (target.n == 0)
         return "has no target";

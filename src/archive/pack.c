@@ -103,7 +103,7 @@ static int pack_link(struct pack *p, const struct fs_entry *e, struct err *err)
     if (n < 0)
         return errno == ENOENT ? 0 : err_sys(err, "read the link %s", e->path);
     target[n] = '\0';
-    const char *fault = link_fault(e->path, (struct span){target, (size_t)n});
+    const char *fault = archive_link_fault(e->path, (struct span){target, (size_t)n});
     if (fault) {
         char why[160];
         snprintf(why, sizeof why, "a link that %s was left out", fault);

@@ -79,7 +79,7 @@ static int unpack_file(struct unpack *u, const struct tar_entry *entry, const ch
 
 static int unpack_symlink(struct unpack *u, const struct tar_entry *entry, const char *path)
 {
-    const char *fault = link_fault(path, entry->link);
+    const char *fault = archive_link_fault(path, entry->link);
     if (fault)
         return odd(u, path, fault);
     if (place_symlink(&u->place, path, entry->link.p, u->err) < 0) /* a buf's content: with its NUL */

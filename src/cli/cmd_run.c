@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/yaml.h"
 #include "cli/jobfile.h"
+#include "cli/publishing.h"
 #include "cli/ui.h"
 #include "cli/wiring.h"
 #include "job/run.h"
@@ -13,8 +14,8 @@
 #include <string.h>
 
 static struct {
-    const char *results, *engine, *pull;
-    bool no_gpu, strict;
+    const char *results, *engine, *pull, *publish;
+    bool no_gpu, strict, publish_partial;
     uint64_t timeout_ms, stage_timeout_ms, grace_ms, log_max;
     struct strv vars;
     uint64_t partition_index, partition_count;
@@ -51,6 +52,10 @@ static struct {
          .meta = "TIME",                                                                                               \
          .help = "Time between asking the container to stop and killing it (default: 10s)",                            \
          .unit_ms = 1000},                                                                                             \
+        {.name = "publish-partial",                                                                                    \
+         .type = OPT_FLAG,                                                                                             \
+         .into = &a.publish_partial,                                                                                   \
+         .help = "Publish what there is when the run was interrupted, too"},                                           \
     {                                                                                                                  \
         .name = "log-max", .type = OPT_BYTES, .into = &a.log_max, .meta = "BYTES",                                     \
         .help = "Keep at most so much of stdout and of stderr (default: 1 GiB)"                                        \
@@ -70,6 +75,11 @@ static const struct opt run_options[] = {
      .into = &a.vars,
      .meta = "NAME=VALUE",
      .help = "Fill the placeholder {{.NAME}} of the job file"},
+    {.name = "publish",
+     .type = OPT_STR,
+     .into = &a.publish,
+     .meta = "PUB",
+     .help = "Publish the results there, whatever the job file says: s3://BUCKET/KEY[,opt=NAME=VALUE]"},
     {.name = "strict", .type = OPT_FLAG, .into = &a.strict, .help = "Treat warnings about the job file as errors"},
     {.name = "partition",
      .type = OPT_U64,
@@ -173,11 +183,13 @@ static int run_with(struct cli *cli, const struct job *job, struct wiring *w, st
         .stage_timeout_ms = a.stage_timeout_ms,
         .stop_grace_ms = a.grace_ms,
         .log_max_bytes = a.log_max,
+        .publish_partial = a.publish_partial,
         .cancel = &cli->cancel,
         .stopped_exit_code = cli_signal_exit_code,
         .events = ui_run_events(ui),
     };
     wiring_access(cli, &opts.stage.access);
+    publishing_access(&opts.stage.access, &opts.publish);
     struct run_result result;
     int rc = job_run(&opts, &result, err);
     int code = result.exit_code;
@@ -186,6 +198,7 @@ static int run_with(struct cli *cli, const struct job *job, struct wiring *w, st
         if (result.end == ENGINE_NOT_STARTED && result.record)
             ui_warn(ui, json_get_str(result.record, "reason") ? json_get_str(result.record, "reason") : "not started");
         say_times(ui, &result, dir);
+        publishing_note(ui, json_object_get(result.record, "published"));
     }
     ui_event(ui, "result", json_incref(result.record));
     run_result_release(&result);
@@ -225,7 +238,9 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
     }
     if (jobfile_parse(operands->v[0], &a.vars, a.strict, &job, err) < 0)
         return EXIT_BERTH;
-    int code = run_job(cli, job, err);
+    int code = EXIT_USAGE;
+    if (!a.publish || spec_parse_publisher(job->arena, span_of(a.publish), &job->publisher, err) == 0)
+        code = run_job(cli, job, err);
     job_free(job);
     strv_release(&a.vars);
     return code;
@@ -244,6 +259,7 @@ const struct command command_run = {
                   "container's exit code; "
                   "124 timed out, 125 berth itself failed, 126 and 127 the command could not be run, 130 interrupted.",
               .examples = "berth run job.json\nberth run job.yaml -V bucket=data --results out\n"
+                          "berth run --publish s3://bucket/results/{jobID}/ job.json\n"
                           "berth run --no-gpu --timeout 10m job.json\ncat job.json | berth run -"},
     .options = run_options,
     .run = run,

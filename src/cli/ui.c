@@ -34,8 +34,8 @@ struct ui {
     struct rate *rates; /* inputs + 1: the last is the total's */
     unsigned drawn;     /* rows of bars on screen */
     uint64_t said_ms;   /* when the last line or event was written */
-    char pull[160];
-    uint64_t pull_done, pull_total;
+    char work[160];     /* what else is under way: an image pulled, results published */
+    uint64_t work_done, work_total;
     const char *phase;
 };
 
@@ -81,14 +81,14 @@ static void draw_row(struct ui *ui, const char *label, const struct stage_progre
     ui->drawn++;
 }
 
-static void draw_pull(struct ui *ui, struct buf *b)
+static void draw_work(struct ui *ui, struct buf *b)
 {
     char done[HUMAN_MAX], total[HUMAN_MAX];
-    if (!ui->pull[0])
+    if (!ui->work[0])
         return;
-    buf_addf(b, "image: %s", ui->pull);
-    if (ui->pull_total > 0)
-        buf_addf(b, " %s of %s", human_bytes(done, ui->pull_done), human_bytes(total, ui->pull_total));
+    buf_adds(b, ui->work);
+    if (ui->work_total > 0)
+        buf_addf(b, " %s of %s", human_bytes(done, ui->work_done), human_bytes(total, ui->work_total));
     buf_adds(b, "\033[K\n");
     ui->drawn++;
 }
@@ -112,7 +112,7 @@ static void draw(struct ui *ui, uint64_t now_ms)
     rate_add(&ui->rates[ui->inputs], sum.bytes_done - sum.bytes_cached, now_ms);
     if (ui->inputs > 1)
         draw_row(ui, "total", &sum, &ui->rates[ui->inputs], &b);
-    draw_pull(ui, &b);
+    draw_work(ui, &b);
     buf_adds(&b, "\033[J");
     put(STDERR_FILENO, buf_span(&b));
 }
@@ -247,13 +247,23 @@ void ui_phase(struct ui *ui, const char *phase)
     pthread_mutex_unlock(&ui->mu);
 }
 
-void ui_pull(struct ui *ui, const char *status, uint64_t done_bytes, uint64_t total_bytes)
+static void set_work(struct ui *ui, const char *kind, const char *what, uint64_t done_bytes, uint64_t total_bytes)
 {
     pthread_mutex_lock(&ui->mu);
-    snprintf(ui->pull, sizeof ui->pull, "%s", status);
-    ui->pull_done = done_bytes;
-    ui->pull_total = total_bytes;
+    snprintf(ui->work, sizeof ui->work, "%s%s", kind, what);
+    ui->work_done = done_bytes;
+    ui->work_total = total_bytes;
     pthread_mutex_unlock(&ui->mu);
+}
+
+void ui_pull(struct ui *ui, const char *status, uint64_t done_bytes, uint64_t total_bytes)
+{
+    set_work(ui, status[0] ? "image: " : "", status, done_bytes, total_bytes);
+}
+
+void ui_publish(struct ui *ui, uint64_t done_bytes, uint64_t total_bytes)
+{
+    set_work(ui, "", "publishing", done_bytes, total_bytes);
 }
 
 /* Text where it is text, base64 where it is not. */
@@ -401,8 +411,18 @@ static void on_warn(void *ctx, const char *text)
     ui_warn(ctx, text);
 }
 
+static void on_publish(void *ctx, uint64_t done_bytes, uint64_t total_bytes)
+{
+    ui_publish(ctx, done_bytes, total_bytes);
+}
+
 struct run_events ui_run_events(struct ui *ui)
 {
-    return (struct run_events){
-        .phase = on_phase, .stage = on_stage, .pull = on_pull, .output = on_output, .warn = on_warn, .ctx = ui};
+    return (struct run_events){.phase = on_phase,
+                               .stage = on_stage,
+                               .pull = on_pull,
+                               .publish = on_publish,
+                               .output = on_output,
+                               .warn = on_warn,
+                               .ctx = ui};
 }

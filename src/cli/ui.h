@@ -19,6 +19,7 @@ void ui_free(struct ui *ui); /* clears the bars */
 void ui_stage(struct ui *ui, const struct stage *stage, size_t inputs);
 void ui_phase(struct ui *ui, const char *phase);
 void ui_pull(struct ui *ui, const char *status, uint64_t done_bytes, uint64_t total_bytes);
+void ui_publish(struct ui *ui, uint64_t done_bytes, uint64_t total_bytes);
 void ui_output(struct ui *ui, int stream, const void *p, size_t n);
 void ui_warn(struct ui *ui, const char *text);
 /* A member-rich event for --json ("result"); ignored otherwise. Steals `event`. */

@@ -15,6 +15,7 @@ struct watch {
     const struct cancel *from;
     struct cancel *to;
     uint64_t timeout_ms;
+    enum cancel_level ignored; /* set before the start: up to here nothing is passed on */
     int end_fd;
     pthread_t thread;
     bool running;
@@ -79,6 +80,9 @@ int run_check(struct run *r, struct err *err);
 int run_create(struct run *r, struct err *err);
 /* Outputs that are not bind mounts are copied out; of those that are, devices, FIFOs, sockets and set-ID bits go. */
 int run_collect(struct run *r, struct err *err);
+/* Publish the results folder where the job says so, and put into `record` what is there now, or why nothing is. Nothing
+ * after an interruption, unless that is wanted. */
+int run_publish(struct run *r, json_t *record, struct err *err);
 json_t *run_record(struct run *r, const struct err *failure, struct err *err);
 
 #endif

@@ -235,7 +235,9 @@ static int keep_results(struct run *r, const struct err *failure, struct err *er
     r->result->record = run_record(r, failure, err);
     if (r->result->record)
         results_write_record(&r->results, r->result->record, err);
-    return err_is_set(err) ? -1 : 0;
+    if (err_is_set(err) || failure)
+        return err_is_set(err) ? -1 : 0;
+    return run_publish(r, r->result->record, err);
 }
 
 static void clean_up(struct run *r)
@@ -312,7 +314,7 @@ int job_run(const struct run_opts *opts, struct run_result *result, struct err *
             result->exit_code = exit_code_of_error(&r, err);
         struct err second = ERR_INIT;
         if (keep_results(&r, rc < 0 ? err : NULL, &second) < 0 && rc == 0) {
-            result->exit_code = 125;
+            result->exit_code = second.kind == ERR_CANCELLED ? stopped_code(opts) : 125;
             rc = err_move(err, &second);
         }
     }

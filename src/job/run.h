@@ -1,7 +1,9 @@
 /* job: one job's life on this machine: resolving → downloading and pulling → starting → running → publishing → done.
  *
  * Leaves a results folder (stdout, stderr, exitCode, outputs/<name>/…, berth.json) for a failed, killed, timed-out or
- * OOM-killed container too. The container is always removed; if this process dies, the next start removes it by label.
+ * OOM-killed container too, and publishes it. The record in what is published says nothing of the publishing (it could
+ * not hold its own checksum); the one that stays here does: `published`, or `publish_error`. The container is always
+ * removed; if this process dies, the next start removes it by label.
  */
 #ifndef BERTH_JOB_RUN_H
 #define BERTH_JOB_RUN_H
@@ -10,6 +12,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "engine/engine.h"
+#include "publish/publish.h"
 #include "spec/job.h"
 #include "stage/stage.h"
 
@@ -40,6 +43,7 @@ struct run_events {
     void (*phase)(void *ctx, enum run_phase phase);
     void (*stage)(void *ctx, const struct stage *stage, size_t inputs); /* being staged; NULL: over */
     void (*pull)(void *ctx, const char *status, uint64_t done_bytes, uint64_t total_bytes);
+    void (*publish)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
     void (*output)(void *ctx, int stream, const void *p, size_t n);
     void (*warn)(void *ctx, const char *text);
     void *ctx;
@@ -53,11 +57,13 @@ struct run_opts {
     const char *work_root;   /* parent of per-run folders; on the cache's file system */
     bool no_gpu;             /* run without the GPU that the job asks for */
     enum engine_pull pull;
-    uint64_t timeout_ms;       /* 0: the job's own */
-    uint64_t stage_timeout_ms; /* 0: none */
-    uint64_t stop_grace_ms;    /* 0: 10,000 */
-    uint64_t log_max_bytes;    /* kept per stream; 0: 1 GiB */
-    uint64_t output_max_bytes; /* 0: 1 TiB */
+    uint64_t timeout_ms;           /* 0: the job's own */
+    uint64_t stage_timeout_ms;     /* 0: none */
+    uint64_t stop_grace_ms;        /* 0: 10,000 */
+    uint64_t log_max_bytes;        /* kept per stream; 0: 1 GiB */
+    uint64_t output_max_bytes;     /* 0: 1 TiB */
+    struct publish_access publish; /* how the job's publisher may be reached */
+    bool publish_partial;          /* publish what there is after an interruption, too */
     const struct cancel *cancel;
     int (*stopped_exit_code)(void); /* what to end with after `cancel`; NULL: 130 */
     struct run_events events;

@@ -17,7 +17,7 @@ static void *watch_thread(void *ctx)
         if (timer >= 0)
             timerfd_settime(timer, 0, &at, NULL);
     }
-    enum cancel_level seen = CANCEL_NONE;
+    enum cancel_level seen = w->ignored;
     for (;;) {
         /* A raised cancel stays readable, and a second Ctrl-C only raises its level: look again every so often then. */
         struct pollfd fds[3] = {{.fd = w->end_fd, .events = POLLIN},

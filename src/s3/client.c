@@ -342,6 +342,13 @@ int s3_write_headers(struct s3 *s3, const struct s3_ask *ask, const char *url, c
     return buf_check(headers, "request headers", err);
 }
 
+void s3_where(struct s3 *s3, struct buf *endpoint, char region[S3_REGION_NAME_MAX])
+{
+    _Static_assert(S3_REGION_NAME_MAX >= S3_REGION_MAX, "a region fits");
+    s3_region_now(s3, region);
+    place_endpoint(s3_place_now(s3), region, endpoint);
+}
+
 void s3_location(struct s3 *s3, const char *key, struct buf *out)
 {
     pthread_mutex_lock(&s3->now.mu);

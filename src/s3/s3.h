@@ -141,6 +141,10 @@ const struct s3_object *s3_fetch_learned(const struct s3_fetch *f);
 int s3_presign_get(struct s3 *s3, const char *key, const char *version_id, uint32_t expires_s, struct buf *url,
                    struct err *err);
 
+/* The endpoint (without the bucket) and region that requests go to, as far as known now; before mirrors. */
+#define S3_REGION_NAME_MAX 40
+void s3_where(struct s3 *s3, struct buf *endpoint, char region[S3_REGION_NAME_MAX]);
+
 /* Where the object is, for cache identities and records: "<endpoint>/<bucket>/<key>" with mirrors applied. */
 void s3_location(struct s3 *s3, const char *key, struct buf *out);
 

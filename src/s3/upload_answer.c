@@ -12,11 +12,18 @@
 /* ---- one element of a small answer ---- */
 
 struct pick {
-    const char *name;
-    char *out;
+    const char *root, *name;
+    char *out; /* "" where it is absent or empty */
     size_t room;
-    bool found;
 };
+
+static int pick_open(void *ctx, const char *name, unsigned depth, struct err *err)
+{
+    const struct pick *p = ctx;
+    if (depth > 1 || strcmp(name, p->root) == 0)
+        return 0;
+    return err_set(err, ERR_PROTOCOL, "the answer is no %s", p->root);
+}
 
 static int pick_close(void *ctx, const char *name, unsigned depth, struct span text, struct err *err)
 {
@@ -28,7 +35,6 @@ static int pick_close(void *ctx, const char *name, unsigned depth, struct span t
         return err_set(err, ERR_PROTOCOL, "the answer's %s is too long", p->name);
     memcpy(p->out, value.p, value.n);
     p->out[value.n] = '\0';
-    p->found = value.n > 0;
     return 0;
 }
 
@@ -46,21 +52,22 @@ static int parse(const struct xml_events *events, void *ctx, struct span body, s
 
 static int pick(struct span body, struct pick *p, struct err *err)
 {
-    static const struct xml_events events = {.close = pick_close};
-    if (parse(&events, p, body, err) < 0)
-        return -1;
-    return p->found ? 0 : err_set(err, ERR_PROTOCOL, "the answer has no %s", p->name);
+    static const struct xml_events events = {.open = pick_open, .close = pick_close};
+    p->out[0] = '\0';
+    return parse(&events, p, body, err);
 }
 
 int upload_answer_created(struct span body, char id[S3_UPLOAD_ID_MAX], struct err *err)
 {
-    struct pick p = {.name = "UploadId", .out = id, .room = S3_UPLOAD_ID_MAX};
-    return pick(body, &p, err);
+    struct pick p = {.root = "InitiateMultipartUploadResult", .name = "UploadId", .out = id, .room = S3_UPLOAD_ID_MAX};
+    if (pick(body, &p, err) < 0)
+        return -1;
+    return id[0] ? 0 : err_set(err, ERR_PROTOCOL, "the answer has no UploadId");
 }
 
 int upload_answer_etag(struct span body, char etag[ETAG_MAX], struct err *err)
 {
-    struct pick p = {.name = "ETag", .out = etag, .room = ETAG_MAX};
+    struct pick p = {.root = "CompleteMultipartUploadResult", .name = "ETag", .out = etag, .room = ETAG_MAX};
     return pick(body, &p, err);
 }
 

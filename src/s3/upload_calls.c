@@ -270,21 +270,31 @@ static int check_etag(const struct completing *c, const char *etag, struct err *
                    (unsigned long long)parts, c->parts);
 }
 
-/* The upload is gone: completed, if an answer got lost, else aborted by somebody. The object tells, where it may be
- * looked at. */
-static int look_whether_done(const struct completing *c, const struct s3_ask *a, const struct fault *f,
-                             struct s3_stored *out, struct err *err)
+/* Whether the object is there as it was put together, where it may be looked at; then what it is. */
+static bool look(const struct completing *c, struct s3_stored *out)
 {
     struct http_response resp;
     const struct s3_ask head = {.action = S3_ACTION_HEAD, .method = "HEAD", .key = c->key};
     struct err ignored = ERR_INIT;
     if (s3_exchange(c->s3, &head, NULL, &resp, &ignored) < 0)
-        return report(c->s3, a, f, err);
+        return false;
     const char *etag = http_response_get(&resp, "etag");
-    bool done = s3_ok(resp.status) && etag && c->expected[0] && span_eq(unquoted(etag), span_of(c->expected));
-    int rc = done ? take_stored(&resp, etag, c->size, out, err) : report(c->s3, a, f, err);
+    bool same = s3_ok(resp.status) && etag && c->expected[0] && span_eq(unquoted(etag), span_of(c->expected));
+    same = same && take_stored(&resp, etag, c->size, out, &ignored) == 0;
     http_response_release(&resp);
-    return rc;
+    return same;
+}
+
+/* Some servers tell neither ETag nor version of what they put together. */
+static int take_completed(const struct completing *c, const struct http_response *resp, struct s3_stored *out,
+                          struct err *err)
+{
+    char etag[ETAG_MAX];
+    if (upload_answer_etag(buf_span(&resp->body), etag, err) < 0 || check_etag(c, etag, err) < 0)
+        return -1;
+    if (!etag[0] && look(c, out))
+        return 0;
+    return take_stored(resp, etag[0] ? etag : NULL, c->size, out, err);
 }
 
 /* 1: worth another try. */
@@ -292,7 +302,6 @@ static int complete_once(struct completing *c, struct s3_stored *out, struct err
 {
     struct http_response resp;
     struct fault f;
-    char etag[ETAG_MAX] = "";
     const struct s3_ask a = {.action = S3_ACTION_PUT,
                              .method = "POST",
                              .key = c->key,
@@ -306,13 +315,9 @@ static int complete_once(struct completing *c, struct s3_stored *out, struct err
         return -1;
     int rc;
     if (s3_ok(resp.status) && f.code[0] == '\0') { /* an error can come after the head said 200 */
-        rc = upload_answer_etag(buf_span(&resp.body), etag, err);
-        if (rc == 0)
-            rc = check_etag(c, etag, err);
-        if (rc == 0)
-            rc = take_stored(&resp, etag, c->size, out, err);
-    } else if (strcmp(f.code, "NoSuchUpload") == 0) {
-        rc = look_whether_done(c, &a, &f, out, err);
+        rc = take_completed(c, &resp, out, err);
+    } else if (strcmp(f.code, "NoSuchUpload") == 0 && look(c, out)) {
+        rc = 0; /* it was completed, and the answer got lost */
     } else {
         bool again = s3_ok(resp.status) || resp.status >= 500;
         rc = report(c->s3, &a, &f, err);

@@ -45,7 +45,8 @@ int upload_complete(struct s3 *s3, const char *key, const char *id, const struct
 /* ---- upload_answer.c: pure ---- */
 
 int upload_answer_created(struct span body, char id[S3_UPLOAD_ID_MAX], struct err *err);
-int upload_answer_etag(struct span body, char etag[ETAG_MAX], struct err *err); /* of a completed upload */
+int upload_answer_etag(struct span body, char etag[ETAG_MAX],
+                       struct err *err); /* of a completed upload; "": not told */
 
 struct upload_page {
     bool more;

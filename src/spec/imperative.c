@@ -259,6 +259,26 @@ int spec_parse_input(struct arena *a, struct span src, struct input *out, struct
     return 0;
 }
 
+/* How objects are stored, in the words of S3's own headers. */
+static int publisher_storage(struct arena *a, struct fields *f, struct publisher *p, struct err *err)
+{
+    p->storage_class = take_option(a, f, "storage-class");
+    p->sse = take_option(a, f, "sse");
+    p->sse_kms_key_id = take_option(a, f, "sse-kms-key-id");
+    p->sse_customer_key = take_option(a, f, "sse-c");
+    p->tags = take_option(a, f, "tags");
+    p->acl = take_option(a, f, "acl");
+    const char *none = take_option(a, f, "if-none-match");
+    p->only_new = none != NULL;
+    if (none && !str_eq(none, "*"))
+        return err_set(err, ERR_USAGE, "if-none-match=%.64s; expected '*': nothing is to be replaced", none);
+    if (p->sse && !str_eq(p->sse, "AES256") && !str_eq(p->sse, "aws:kms") && !str_eq(p->sse, "aws:kms:dsse"))
+        return err_set(err, ERR_USAGE, "sse=%.64s; expected AES256, aws:kms or aws:kms:dsse", p->sse);
+    if (p->sse && p->sse_customer_key)
+        return err_set(err, ERR_USAGE, "sse and sse-c exclude each other");
+    return 0;
+}
+
 static int publisher_s3(struct arena *a, struct fields *f, struct publisher *p, struct err *err)
 {
     struct span place = {f->uri.p + 5, f->uri.n - 5}, bucket, key;
@@ -274,9 +294,24 @@ static int publisher_s3(struct arena *a, struct fields *f, struct publisher *p, 
     p->region = take_option(a, f, "region");
     const char *encoding = take_option(a, f, "encoding");
     if ((p->endpoint && value_url(span_of(p->endpoint), err) < 0) ||
-        (encoding && value_encoding(span_of(encoding), &p->encoding, err) < 0))
+        (encoding && value_encoding(span_of(encoding), &p->encoding, err) < 0) || publisher_storage(a, f, p, err) < 0)
         return -1;
-    return no_more_options(f, "endpoint, region or encoding", err);
+    return no_more_options(f,
+                           "endpoint, region, encoding, storage-class, sse, sse-kms-key-id, sse-c, tags, acl or "
+                           "if-none-match",
+                           err);
+}
+
+/* An archive in a folder of this machine: file:///results/{jobID}.tar.gz */
+static int publisher_file(struct arena *a, struct fields *f, struct publisher *p, struct err *err)
+{
+    struct span path = {f->uri.p + 7, f->uri.n - 7};
+    if (path.n == 0 || path.p[0] != '/')
+        return err_set(err, ERR_USAGE, "expected file:///FOLDER/NAME.tar.gz");
+    if (value_publish_key(path, err) < 0)
+        return -1;
+    *p = (struct publisher){.kind = PUBLISH_LOCAL, .at = "", .key = arena_dup_span(a, path)};
+    return no_more_options(f, "none", err);
 }
 
 static int publisher_by_scheme(struct arena *a, struct fields *f, struct publisher *p, struct err *err)
@@ -284,6 +319,8 @@ static int publisher_by_scheme(struct arena *a, struct fields *f, struct publish
     struct span scheme, place;
     if (span_starts(f->uri, SPAN_LIT("s3://")))
         return publisher_s3(a, f, p, err);
+    if (span_starts(f->uri, SPAN_LIT("file://")))
+        return publisher_file(a, f, p, err);
     bool local = span_eq(f->uri, SPAN_LIT("local")), managed = span_eq(f->uri, SPAN_LIT("s3managed"));
     if (local || managed) {
         *p = (struct publisher){.kind = local ? PUBLISH_LOCAL : PUBLISH_S3MANAGED, .at = ""};
@@ -292,7 +329,7 @@ static int publisher_by_scheme(struct arena *a, struct fields *f, struct publish
     span_cut(f->uri, ':', &scheme, &place);
     if (span_eq(scheme, SPAN_LIT("ipfs")))
         return err_set(err, ERR_UNSUPPORTED, "not supported: publisher 'ipfs'");
-    return err_set(err, ERR_USAGE, "'%.*s'; expected s3://BUCKET/KEY, s3managed or local",
+    return err_set(err, ERR_USAGE, "'%.*s'; expected s3://BUCKET/KEY, file:///PATH, s3managed or local",
                    SPAN_FMT(span_head(f->uri, SHOWN_MAX)));
 }
 

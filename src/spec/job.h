@@ -129,9 +129,13 @@ enum publish_encoding { PUBLISH_GZIP, PUBLISH_PLAIN };
 
 struct publisher {
     enum publisher_kind kind;
-    const char *bucket, *key, *endpoint, *region; /* NULL: not given */
+    const char *bucket, *key, *endpoint, *region; /* NULL: not given; of PUBLISH_LOCAL, `key` is a path */
     enum publish_encoding encoding;
     const char *at;
+    /* How objects are stored; only the imperative form has words for these. NULL: as the bucket has it. */
+    const char *storage_class, *sse, *sse_kms_key_id, *tags, *acl;
+    const char *sse_customer_key; /* base64, secret */
+    bool only_new;                /* what is there is not replaced */
 };
 
 enum network_mode { NETWORK_NONE, NETWORK_FULL, NETWORK_HTTP };

@@ -185,7 +185,9 @@ static void read_op(struct reader *r, const struct node *n, struct op *op)
 
 static void read_publisher(struct reader *r, const struct node *job_node, struct publisher *p)
 {
-    static const char *const known[] = {"kind", "bucket", "key", "endpoint", "region", "plain", NULL};
+    static const char *const known[] = {
+        "kind",           "bucket",           "key",  "endpoint", "region",   "plain", "storage_class", "sse",
+        "sse_kms_key_id", "sse_customer_key", "tags", "acl",      "only_new", NULL};
     struct node n = read_object(r, job_node, "publisher"), key_node = node_get(r, &n, "key");
     struct err err = ERR_INIT;
     if (!n.v)
@@ -198,6 +200,13 @@ static void read_publisher(struct reader *r, const struct node *job_node, struct
     p->endpoint = read_url(r, &n, "endpoint", false);
     p->region = read_given(r, &n, "region");
     p->encoding = read_bool(r, &n, "plain", false) ? PUBLISH_PLAIN : PUBLISH_GZIP;
+    p->storage_class = read_given(r, &n, "storage_class");
+    p->sse = read_given(r, &n, "sse");
+    p->sse_kms_key_id = read_given(r, &n, "sse_kms_key_id");
+    p->sse_customer_key = record_secret(r, &n, "sse_customer_key");
+    p->tags = read_given(r, &n, "tags");
+    p->acl = read_given(r, &n, "acl");
+    p->only_new = read_bool(r, &n, "only_new", false);
     if (p->key && value_publish_key(span_of(p->key), &err) < 0)
         problem_err(r, &key_node, &err);
 }

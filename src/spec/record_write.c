@@ -288,6 +288,13 @@ static void put_publisher(const struct writer *w, const struct publisher *p)
     put_str(&below, "endpoint", p->endpoint);
     put_str(&below, "region", p->region);
     put_true(&below, "plain", p->encoding == PUBLISH_PLAIN);
+    put_str(&below, "storage_class", p->storage_class);
+    put_str(&below, "sse", p->sse);
+    put_str(&below, "sse_kms_key_id", p->sse_kms_key_id);
+    put_secret(&below, "sse_customer_key", p->sse_customer_key, "publisher.sse_customer_key");
+    put_str(&below, "tags", p->tags);
+    put_str(&below, "acl", p->acl);
+    put_true(&below, "only_new", p->only_new);
     put_filled(w, "publisher", below.into);
 }
 

@@ -155,6 +155,9 @@ static void put_publisher(const struct render *task, const struct publisher *p)
     static const char *const words[] = {NULL, "s3", "s3managed", "local"};
     if (p->kind == PUBLISH_NONE)
         return;
+    if (p->storage_class || p->sse || p->sse_customer_key || p->tags || p->acl || p->only_new ||
+        (p->kind == PUBLISH_LOCAL && p->key))
+        err_set(task->err, ERR_UNSUPPORTED, "a Bacalhau specification has no words for these options of the publisher");
     struct render publisher = below(task), params = below(task);
     put_str(&publisher, "Type", words[p->kind]);
     put_str(&params, "Bucket", p->bucket);

@@ -152,8 +152,33 @@ static void publishers_and_outputs_are_read(void **state)
     assert_int_equal(p.kind, PUBLISH_LOCAL);
     assert_works(spec_parse_publisher(a, span_of("s3managed"), &p, &err), &err);
     assert_int_equal(p.kind, PUBLISH_S3MANAGED);
-    static const char *const bad[] = {"s3://b",          "s3://b/{x}", "ftp://x/y", "s3://b/k,opt=acl=x",
-                                      "s3://b/k,dst=/x", "ipfs",       ""};
+    assert_works(spec_parse_publisher(a, span_of("file:///r/{jobID}.tar.gz"), &p, &err), &err);
+    assert_int_equal(p.kind, PUBLISH_LOCAL);
+    assert_string_equal(p.key, "/r/{jobID}.tar.gz");
+    assert_works(spec_parse_publisher(a,
+                                      span_of("s3://b/k,opt=storage-class=GLACIER_IR,opt=sse=aws:kms,"
+                                              "opt=sse-kms-key-id=K,opt=tags=a=1&b=2,opt=acl=private,"
+                                              "opt=if-none-match=*"),
+                                      &p, &err),
+                 &err);
+    assert_string_equal(p.storage_class, "GLACIER_IR");
+    assert_string_equal(p.sse, "aws:kms");
+    assert_string_equal(p.sse_kms_key_id, "K");
+    assert_string_equal(p.tags, "a=1&b=2");
+    assert_string_equal(p.acl, "private");
+    assert_true(p.only_new);
+    static const char *const bad[] = {"s3://b",
+                                      "s3://b/{x}",
+                                      "ftp://x/y",
+                                      "s3://b/k,opt=ackl=x",
+                                      "s3://b/k,dst=/x",
+                                      "ipfs",
+                                      "",
+                                      "file://relative",
+                                      "file:///{x}",
+                                      "s3://b/k,opt=sse=DES",
+                                      "s3://b/k,opt=if-none-match=x",
+                                      "s3://b/k,opt=sse=AES256,opt=sse-c=a2V5"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct err why = ERR_INIT;
         assert_int_equal(spec_parse_publisher(a, span_of(bad[i]), &p, &why), -1);
