@@ -115,8 +115,7 @@ static int split_repo(struct hf *hf, const char *repo, struct err *err)
         }
     if (name.n == 0 || name.n >= sizeof hf->name)
         return err_set(err, ERR_INVALID, "'%.256s' is not the name of a repository", repo);
-    memcpy(hf->name, name.p, name.n);
-    hf->name[name.n] = '\0';
+    snprintf(hf->name, sizeof hf->name, "%.*s", SPAN_FMT(name));
     return 0;
 }
 
@@ -199,16 +198,24 @@ int hf_exchange(const struct hf *hf, const struct hf_ask *ask, struct http_respo
 
 /* ---- new names ---- */
 
+static bool is_name_char(char c)
+{
+    char low = ascii_lower(c);
+    return ascii_is_digit(c) || (low >= 'a' && low <= 'z') || c == '.' || c == '_' || c == '-';
+}
+
+static bool is_word(struct span s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_name_char(s.p[i]))
+            return false;
+    return s.n > 0 && s.p[0] != '.';
+}
+
 static bool is_name(struct span s)
 {
     struct span owner, name;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = ascii_lower(s.p[i]);
-        if (!ascii_is_digit(c) && !(c >= 'a' && c <= 'z') && !memchr("/._-", c, 4))
-            return false;
-    }
-    return span_cut(s, '/', &owner, &name) && owner.n > 0 && name.n > 0 && !memchr(name.p, '/', name.n) &&
-           owner.p[0] != '.' && name.p[0] != '.' && s.n < HF_NAME_MAX;
+    return span_cut(s, '/', &owner, &name) && is_word(owner) && is_word(name) && s.n < HF_NAME_MAX;
 }
 
 /* What stands between "/api/models/" and the word after owner/name. */

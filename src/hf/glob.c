@@ -5,7 +5,7 @@
 bool hf_glob_is_pattern(struct span text)
 {
     for (size_t i = 0; i < text.n; i++)
-        if (memchr("*?[", text.p[i], 3))
+        if (text.p[i] == '*' || text.p[i] == '?' || text.p[i] == '[')
             return true;
     return span_ends(text, SPAN_LIT("/"));
 }

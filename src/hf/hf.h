@@ -118,7 +118,7 @@ int hf_prove(struct hf *hf, const struct hf_resolution *r, const struct hf_file 
 struct hf_fetch;
 int hf_fetch_new(struct hf_fetch **out, const struct hf *hf, const struct hf_resolution *r, const struct hf_file *f,
                  struct err *err);
-void hf_fetch_free(struct hf_fetch *f);
+void hf_fetch_free(struct hf_fetch *t);
 void hf_want(const struct hf_file *f, struct xfer_want *out);
 extern const struct xfer_source hf_xfer_source; /* source_ctx: struct hf_fetch * */
 

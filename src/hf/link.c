@@ -22,7 +22,7 @@ static bool take_byte(struct span *s, char c)
 static struct span take_until(struct span *s, const char *ends)
 {
     struct span head = {s->p, 0};
-    while (s->n > 0 && !memchr(ends, s->p[0], strlen(ends))) {
+    while (s->n > 0 && (s->p[0] == '\0' || !strchr(ends, s->p[0]))) {
         s->p++;
         s->n--;
     }

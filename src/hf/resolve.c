@@ -15,7 +15,7 @@ struct resolving {
     struct hf *hf;
     struct hf_resolution *r;
     const char *revision;
-    struct hf_file *files; /* grows; then in the arena */
+    struct hf_file *files; /* grows; at last the resolution's */
     size_t n, room;
 };
 
@@ -89,7 +89,7 @@ static int add_file(void *ctx, const struct hf_file *f, struct err *err)
     if (v->n == HF_FILES_MAX)
         return err_set(err, ERR_LIMIT, "the repository holds more than %d files", HF_FILES_MAX);
     if (v->n == v->room) {
-        size_t room = v->room ? v->room * 2 : FILES_ROOM_INITIAL;
+        size_t room = v->room * 2;
         struct hf_file *bigger = reallocarray(v->files, room, sizeof *bigger);
         if (!bigger)
             return err_nomem(err);
@@ -202,7 +202,7 @@ static int lay_out(struct resolving *v, const char *asked_revision, struct hf_fi
 static int pick(struct resolving *v, struct err *err)
 {
     struct hf_resolution *r = v->r;
-    bool *chosen = calloc(v->n ? v->n : 1, sizeof *chosen);
+    bool *chosen = calloc(v->room, sizeof *chosen);
     if (!chosen)
         return err_nomem(err);
     int rc = hf_put_in_order(v->files, v->n, err);
@@ -218,7 +218,6 @@ static int pick(struct resolving *v, struct err *err)
     free(chosen);
     if (rc < 0)
         return err_wrap(err, "%s", v->hf->src->repo);
-    r->files = v->files;
     if (r->file_count == 0)
         return warn(v, "the repository holds no files at this revision: the folder is empty", err);
     return 0;
@@ -242,11 +241,12 @@ static int resolve(struct resolving *v, struct err *err)
 int hf_resolve(struct hf *hf, const char *revision, struct hf_resolution **out, struct err *err)
 {
     const char *own = hf->src->revision ? hf->src->revision : "main";
-    struct resolving v = {.hf = hf, .revision = revision ? revision : own};
+    struct resolving v = {.hf = hf, .revision = revision ? revision : own, .room = FILES_ROOM_INITIAL};
     v.r = calloc(1, sizeof *v.r);
     if (!v.r)
         return err_nomem(err);
-    int rc = resolve(&v, err);
+    v.files = calloc(v.room, sizeof *v.files);
+    int rc = v.files ? resolve(&v, err) : err_nomem(err);
     v.r->files = v.files; /* also on failure: freed with the resolution */
     if (rc < 0) {
         hf_resolution_free(v.r);
