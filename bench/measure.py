@@ -1,4 +1,4 @@
-"""Whole processes, timed honestly: wall clock, CPU of the process and what it waited for, peak RSS; runs of all tools in turn,
+"""Whole processes, timed honestly: wall clock, CPU of the process and what it waited for, peak RSS of the process (by GNU time); runs of all tools in turn,
 so that a machine whose speed drifts drifts for all of them alike."""
 import dataclasses
 import os
@@ -35,7 +35,9 @@ def once(tool, out_dir, timeout=600):
     env = {**os.environ, **tool.env}
     start = time.monotonic()
     with open("/dev/null", "r+b") as null, open(f"{out_dir}.log", "wb") as log:
-        p = subprocess.Popen([str(a) for a in tool.argv], env=env, stdin=null, stdout=log, stderr=log, cwd=tool.cwd,
+        # The peak of a child counts its parent's memory at the fork: so the parent is a small one, which reports it.
+        argv = ["/usr/bin/time", "-q", "-o", f"{out_dir}.rss", "-f", "%M", *(str(a) for a in tool.argv)]
+        p = subprocess.Popen(argv, env=env, stdin=null, stdout=log, stderr=log, cwd=tool.cwd,
                              start_new_session=True)
         # A tool that hangs is killed, and its run is a failure.
         killer = subprocess.Popen(["sh", "-c", f"sleep {timeout}; kill -9 -{p.pid}"], start_new_session=True)
@@ -50,7 +52,9 @@ def once(tool, out_dir, timeout=600):
         raise RuntimeError(f"{tool.name}: exit {p.returncode}: {tail}")
     if tool.check:
         tool.check()
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    with open(f"{out_dir}.rss", encoding="utf-8") as f:
+        rss_kib = int(f.read().split()[-1])
+    return Run(wall, usage.ru_utime + usage.ru_stime, rss_kib / 1024)
 
 
 def alternate(tools, out_dir, rounds, warm_up=1):
