@@ -1,0 +1,253 @@
+#include "job/get_priv.h"
+
+#include "base/fs.h"
+#include "base/path.h"
+#include "digest/digest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+
+#define FETCHED       "fetched"
+#define OUT           "out"
+#define MANIFEST_NAME "manifest.json"
+
+/* ---- what was published ---- */
+
+static int read_checksum(const char *text, struct arena *a, const char **out, struct err *err)
+{
+    struct digest_value v;
+    char hex[DIGEST_HEX_MAX];
+    if (!text)
+        return 0;
+    if (digest_parse(DIGEST_SHA256, span_of(text), &v, err) < 0)
+        return err_wrap(err, "ChecksumSHA256");
+    *out = arena_dup(a, digest_hex(hex, &v));
+    return arena_check(a, err);
+}
+
+static int read_s3(const json_t *params, struct arena *a, struct input *out, struct err *err)
+{
+    struct source_s3 *s3 = &out->s3;
+    out->kind = SOURCE_S3;
+    *s3 = (struct source_s3){.bucket = json_get_str(params, "Bucket"),
+                             .key = json_get_str(params, "Key"),
+                             .exact_key = true,
+                             .endpoint = json_get_str(params, "Endpoint"),
+                             .region = json_get_str(params, "Region"),
+                             .version_id = json_get_str(params, "VersionID")};
+    if (str_empty(s3->bucket) || str_empty(s3->key))
+        return err_set(err, ERR_INVALID, "a published result without Bucket or Key");
+    return read_checksum(json_get_str(params, "ChecksumSHA256"), a, &s3->checksum_sha256, err);
+}
+
+int job_published_read(const json_t *document, struct arena *a, struct input *out, struct err *err)
+{
+    const json_t *result = json_object_get(document, "published");
+    bool record = json_object_get(document, "berth") != NULL;
+    if (record && !result) {
+        err_set(err, ERR_NOTFOUND, "this run published nothing");
+        const char *why = json_get_str(document, "publish_error");
+        return why ? err_hint(err, "publishing failed: %s", why) : -1;
+    }
+    if (!result)
+        result = document;
+    const char *type = json_get_str(result, "Type");
+    const json_t *params = json_object_get(result, "Params");
+    *out = (struct input){.at = ""};
+    if (!type || !json_is_object(params))
+        return err_set(err, ERR_INVALID, "neither a run record (berth.json) nor a published result");
+    if (str_eq(type, "s3"))
+        return read_s3(params, a, out, err);
+    if (str_eq(type, "local"))
+        return err_set(err, ERR_UNSUPPORTED, "published on its own machine, at %.700s",
+                       json_get_str(params, "Path") ? json_get_str(params, "Path") : "?");
+    return err_set(err, ERR_UNSUPPORTED, "published by '%.64s', which berth cannot read", type);
+}
+
+/* ---- fetching ---- */
+
+static int fetch_once(struct getting *g, const struct input *in, struct err *err)
+{
+    struct stage *s = NULL;
+    AUTO_STR dir = str_printf(err, "%s/" FETCHED, g->part);
+    if (!dir || stage_new(&s, &g->opts->stage, in, 1, err) < 0)
+        return -1;
+    const struct stage_fetch_opts how = {.dir = dir};
+    if (g->opts->watch)
+        g->opts->watch(g->opts->watch_ctx, s, 1);
+    int rc = stage_fetch(s, &how, err);
+    if (g->opts->watch)
+        g->opts->watch(g->opts->watch_ctx, NULL, 0);
+    stage_free(s);
+    return rc;
+}
+
+/* s3:GetObject does not cover versions: who may not read this one may still read the key, and the checksum tells
+ * whether that is it. */
+int get_fetch(struct getting *g, const struct input *in, struct err *err)
+{
+    struct err first = ERR_INIT;
+    if (fetch_once(g, in, &first) == 0)
+        return 0;
+    bool other = first.kind == ERR_DENIED && in->kind == SOURCE_S3 && in->s3.version_id && in->s3.checksum_sha256;
+    if (!other)
+        return err_move(err, &first);
+    struct input latest = *in;
+    struct err second = ERR_INIT;
+    latest.s3.version_id = NULL;
+    return fetch_once(g, &latest, &second) == 0 ? 0 : err_move(err, &first);
+}
+
+/* The one file that was fetched. */
+static int find_fetched(const struct getting *g, char name[PATH_COMPONENT_MAX + 1], struct err *err)
+{
+    AUTO_FD fd = openat(g->fetched_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d)
+        return err_sys(err, "list what was fetched");
+    fd_take(&fd);
+    unsigned found = 0;
+    for (const struct dirent *e; (e = readdir(d));) {
+        if (e->d_name[0] == '.' &&
+            (str_eq(e->d_name, ".") || str_eq(e->d_name, "..") || str_eq(e->d_name, ".berth-partial")))
+            continue;
+        snprintf(name, PATH_COMPONENT_MAX + 1, "%s", e->d_name);
+        found++;
+    }
+    closedir(d);
+    if (found == 1)
+        return 0;
+    return err_set(err, ERR_INVALID, "a published result is one object; here are %u", found);
+}
+
+/* ---- unpacking ---- */
+
+static int64_t read_fd(void *ctx, void *p, size_t max, struct err *err)
+{
+    const int *fd = ctx;
+    ssize_t n;
+    do
+        n = read(*fd, p, max);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? err_sys(err, "read the archive") : n;
+}
+
+static int unpack(struct getting *g, const char *name, struct err *err)
+{
+    const struct archive_unpack_opts how = {.limits = g->opts->limits, .cancel = g->opts->stage.cancel};
+    AUTO_FD fd = fs_open_beneath(g->fetched_fd, name, O_RDONLY, 0, err);
+    if (fd < 0)
+        return -1;
+    if (archive_unpack(g->out_fd, read_fd, &fd, &how, &g->got->totals, err) < 0)
+        return err_wrap(err, "%s", name);
+    return 0;
+}
+
+/* NULL without error: not a manifest. */
+static json_t *read_manifest(const struct getting *g, const char *name, struct err *err)
+{
+    AUTO_BUF text;
+    buf_init(&text, GET_MANIFEST_MAX);
+    int64_t form = 0;
+    if (!str_eq(name, MANIFEST_NAME))
+        return NULL;
+    if (fs_read_file(g->fetched_fd, name, GET_MANIFEST_MAX, &text, err) < 0)
+        return NULL;
+    AUTO_JSON manifest = json_parse(buf_span(&text), err);
+    if (manifest && (!json_get_i64(manifest, "berth_manifest", &form) || form != 1))
+        err_set(err, ERR_UNSUPPORTED, MANIFEST_NAME ": not a manifest that this version knows");
+    return err_is_set(err) ? NULL : json_incref(manifest);
+}
+
+static int keep_raw(struct getting *g, const char *name, struct err *err)
+{
+    struct stat st;
+    if (renameat(g->fetched_fd, name, g->out_fd, name) < 0 || fstatat(g->out_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(err, "keep %s", name);
+    g->got->totals = (struct archive_totals){.files = 1, .bytes = (uint64_t)st.st_size};
+    return 0;
+}
+
+static int fill_out(struct getting *g, const struct input *from, struct err *err)
+{
+    char name[PATH_COMPONENT_MAX + 1];
+    if (find_fetched(g, name, err) < 0)
+        return -1;
+    if (g->opts->raw)
+        return keep_raw(g, name, err);
+    AUTO_JSON manifest = read_manifest(g, name, err);
+    if (err_is_set(err))
+        return -1;
+    return manifest ? get_plain(g, from, manifest, err) : unpack(g, name, err);
+}
+
+/* ---- the folder ---- */
+
+static int check_target(const char *dir, struct err *err)
+{
+    if (rmdir(dir) == 0 || errno == ENOENT)
+        return 0;
+    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
+        err_set(err, ERR_EXISTS, "%s is there already, and not empty", dir);
+        return err_hint(err, "name another folder, or remove it");
+    }
+    return err_sys(err, "use %s", dir);
+}
+
+static int open_part(struct getting *g, struct err *err)
+{
+    g->part = str_printf(err, "%s.part", g->opts->dir);
+    if (!g->part || fs_mkdirs(g->part, 0700, err) < 0 || (g->part_fd = fs_open_dir(g->part, err)) < 0)
+        return -1;
+    /* What was fetched is taken up again; what was unpacked is not. */
+    if (fs_remove_tree(g->part_fd, OUT, err) < 0 || fs_mkdirs_beneath(g->part_fd, FETCHED, 0700, err) < 0 ||
+        fs_mkdirs_beneath(g->part_fd, OUT, 0755, err) < 0)
+        return -1;
+    g->fetched_fd = fs_open_beneath(g->part_fd, FETCHED, O_RDONLY | O_DIRECTORY, 0, err);
+    g->out_fd = fs_open_beneath(g->part_fd, OUT, O_RDONLY | O_DIRECTORY, 0, err);
+    return g->fetched_fd < 0 || g->out_fd < 0 ? -1 : 0;
+}
+
+static int move_out(struct getting *g, struct err *err)
+{
+    if (renameat(g->part_fd, OUT, AT_FDCWD, g->opts->dir) < 0)
+        return err_sys(err, "move the results to %s", g->opts->dir);
+    if (fs_remove_tree(g->part_fd, FETCHED, err) < 0)
+        return -1;
+    return rmdir(g->part) < 0 ? err_sys(err, "remove %s", g->part) : 0;
+}
+
+/* What cannot be unpacked need not be kept for another try. */
+static void clean_up(struct getting *g, const struct err *failure)
+{
+    struct err ignored = ERR_INIT;
+    bool resumable = failure->kind == ERR_CANCELLED || failure->kind == ERR_TRANSIENT || failure->kind == ERR_TIMEOUT ||
+                     failure->kind == ERR_NOSPACE;
+    if (g->part_fd < 0)
+        return;
+    fs_remove_tree(g->part_fd, OUT, &ignored);
+    if (!resumable && fs_remove_tree(g->part_fd, FETCHED, &ignored) == 0)
+        rmdir(g->part);
+}
+
+int job_get(const struct input *from, const struct job_get_opts *opts, struct job_got *got, struct err *err)
+{
+    struct getting g = {.opts = opts, .got = got, .part_fd = -1, .fetched_fd = -1, .out_fd = -1};
+    *got = (struct job_got){.verified = from->kind == SOURCE_S3 && from->s3.checksum_sha256};
+    int rc = check_target(opts->dir, err);
+    if (rc == 0 && (rc = open_part(&g, err)) == 0) {
+        rc = get_fetch(&g, from, err);
+        if (rc == 0)
+            rc = fill_out(&g, from, err);
+        if (rc == 0)
+            rc = move_out(&g, err);
+    }
+    if (rc < 0)
+        clean_up(&g, err);
+    auto_close(&g.fetched_fd);
+    auto_close(&g.out_fd);
+    auto_close(&g.part_fd);
+    free(g.part);
+    return rc;
+}
