@@ -184,6 +184,16 @@ def test_F20_storage_never_sees_a_token_or_a_cookie(hub, fetch, model):
     assert not [h for a in stored for h in a.headers if h in ("authorization", "cookie") or CANARY in a.headers[h]]
 
 
+@pytest.mark.parametrize("where", ["/revision/", "/tree/", "/resolve/"])
+def test_F20_a_redirect_to_another_host_leaves_the_token_behind(hub, fetch, model, where):
+    hub.tokens[CANARY] = "me"
+    hub.rule(path=where, host="127.0.0.1", status=307, headers={"Location": hub.storage + "/elsewhere"})
+    got = fetch("hf://owner/name/config.json", env={"HF_TOKEN": CANARY})
+    assert got.code == 1, got
+    assert len(hub.asked(host="localhost")) == 1
+    assert not [h for a in hub.asked(host="localhost") for h in a.headers.values() if CANARY in h]
+
+
 @pytest.mark.parametrize("path, host", [("config.json", "127.0.0.1"), ("onnx/model.onnx", "localhost")], ids=["git", "lfs"])
 def test_damaged_bytes_are_never_kept(hub, fetch, model, out, path, host):
     hub.rule(host=host, path="/resolve/" if host == "127.0.0.1" else "/repos/", damage=True)

@@ -2,10 +2,12 @@
 container sees."""
 import hashlib
 import json
+import re
+import shlex
 
 import pytest
 
-from conftest import bacalhau, nosana, resource, s3_input
+from conftest import ROOT, bacalhau, nosana, resource
 from hub_server import Hub, Lfs
 from lab import Engine
 
@@ -237,3 +239,30 @@ def test_the_cache_lists_the_repository_by_its_name(run, berth, model):
     assert run.show(hf()).code == 0
     got = berth("cache", "ls", "--json")
     assert [row["origin"].splitlines()[0] for row in got.json] == ["hf://owner/name"], got
+
+
+# --- the guide --------------------------------------------------------------------------------------------------------
+
+GUIDE = (ROOT / "docs/guide-huggingface.md").read_text()
+
+
+@pytest.fixture
+def guides_hub(hub):
+    hub.repo("models", "openai-community/gpt2").commit({"config.json": b"{}\n", "onnx/model.onnx": Lfs(b"onnx"), "model.safetensors": Lfs(b"weights")})
+    hub.repo("datasets", "rajpurkar/squad").commit({"train.parquet": Lfs(b"PAR1")}, ref="refs/convert/parquet")
+    return hub
+
+
+def test_the_commands_of_the_guide_run(berth, guides_hub):
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.S) for line in block.splitlines()]
+    assert len(lines) >= 6 and all(line.startswith("berth ") for line in lines)
+    for line in lines:
+        got = berth(*shlex.split(line)[1:], env={"HF_ENDPOINT": guides_hub.url})
+        assert got.code == 0, (line, got)
+    assert (berth.cwd / "onnx-files/onnx/model.onnx").read_bytes() == b"onnx"
+
+
+def test_the_jobs_of_the_guide_run(run, berth, guides_hub):
+    jobs = re.findall(r"```(json|yaml)\n(.*?)```", GUIDE, re.S)
+    said = [run(text) for kind, text in jobs if "mirrors:" not in text]
+    assert [got.text.strip() for got in said] == ["{}", "{}", guides_hub.repos["models", "openai-community/gpt2"].find("main")], said
