@@ -6,8 +6,11 @@
 #include <math.h>
 
 #define RATE_HALF_LIFE_MS 1500.0
-#define BAR_CELLS         20
+#define WIDE              110 /* columns from which on there is room for long labels and bars */
 #define LABEL_WIDTH       36
+#define LABEL_WIDTH_SMALL 20
+#define BAR_CELLS         20
+#define BAR_CELLS_SMALL   10
 
 void rate_add(struct rate *r, uint64_t bytes, uint64_t now_ms)
 {
@@ -56,10 +59,10 @@ static double fraction(const struct stage_progress *p)
     return p->files_total > 0 ? (double)p->files_done / (double)p->files_total : 0.0;
 }
 
-static void add_cells(double part, struct buf *out)
+static void add_cells(double part, unsigned cells, struct buf *out)
 {
-    int full = (int)(part * BAR_CELLS + 0.5);
-    for (int i = 0; i < BAR_CELLS; i++)
+    unsigned full = (unsigned)(part * cells + 0.5);
+    for (unsigned i = 0; i < cells; i++)
         buf_adds(out, i < full ? "█" : "░");
 }
 
@@ -93,22 +96,25 @@ void bar_line(const char *label, const struct stage_progress *p, const struct ra
 {
     AUTO_BUF name;
     AUTO_BUF rest;
+    /* Figures matter more than labels: 80 columns must show how far and how fast. */
+    unsigned label_width = width >= WIDE ? LABEL_WIDTH : LABEL_WIDTH_SMALL;
+    unsigned cells = width >= WIDE ? BAR_CELLS : BAR_CELLS_SMALL;
     buf_init(&name, 4 * LABEL_WIDTH + 8);
     buf_init(&rest, 512);
-    text_fit(span_of(label), LABEL_WIDTH, &name);
+    text_fit(span_of(label), label_width, &name);
     buf_add_span(out, buf_span(&name));
-    for (size_t i = text_width(buf_span(&name)); i < LABEL_WIDTH; i++)
+    for (size_t i = text_width(buf_span(&name)); i < label_width; i++)
         buf_addc(out, ' ');
     double part = fraction(p);
     const char *tint = p->phase == STAGE_FAILED ? "\033[31m" : p->phase == STAGE_READY ? "\033[32m" : "\033[36m";
     buf_adds(out, colour ? " \033[0m" : " ");
     if (colour)
         buf_adds(out, tint);
-    add_cells(part, out);
+    add_cells(part, cells, out);
     buf_adds(out, colour ? "\033[0m " : " ");
     buf_addf(&rest, "%3d %%  ", (int)(part * 100.0));
     add_figures(p, rate, &rest);
-    size_t used = LABEL_WIDTH + 1 + BAR_CELLS + 1;
+    size_t used = label_width + 1 + cells + 1;
     text_fit(buf_span(&rest), width > used + 10 ? width - used - 1 : 10, out);
 }
 

@@ -75,7 +75,10 @@ static int add_row(struct table *t, const json_t *e, struct err *err)
     buf_init(&pinned, 256);
     size_t i;
     json_t *pin;
-    json_array_foreach(pins, i, pin) buf_addf(&pinned, "%s%s", i ? "," : "", json_string_value(pin));
+    json_array_foreach(pins, i, pin)
+    {
+        buf_addf(&pinned, "%s%s", i ? "," : "", json_string_value(pin));
+    }
     const char *id = json_get_str(e, "snapshot"), *origin = json_get_str(e, "origin");
     AUTO_STR brief = str_printf(err, "%.12s", id ? id : "");
     struct span first, rest; /* the lines after it tell identities apart; --json has them */
@@ -111,20 +114,24 @@ static int ls(struct cli *cli, struct cache *c, const struct strv *operands, str
     int rc = 0;
     size_t i;
     json_t *e;
-    json_array_foreach(list, i, e) if (rc == 0) rc = add_row(t, e, err);
+    json_array_foreach(list, i, e)
+    {
+        if (rc == 0)
+            rc = add_row(t, e, err);
+    }
     AUTO_BUF out;
     buf_init(&out, 64u << 20);
-    if (rc == 0 && (rc = table_write(t, cli->colour, &out, err)) == 0)
+    if (rc == 0 && (rc = table_write(t, cli->colour_out, &out, err)) == 0)
         fwrite(out.p, 1, out.n, stdout);
     table_free(t);
     return rc;
 }
 
-static int print_members(const json_t *o, struct err *err)
+static int print_members(json_t *o, struct err *err)
 {
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)o, key, v)
+    json_object_foreach(o, key, v)
     {
         char human[HUMAN_MAX];
         if (json_is_integer(v) && span_ends(span_of(key), SPAN_LIT("bytes")))

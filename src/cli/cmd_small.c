@@ -31,7 +31,7 @@ static int config_show_run(struct cli *cli, const struct strv *operands, struct 
     }
     AUTO_BUF out;
     buf_init(&out, TEXT_MAX);
-    if (rc == 0 && (rc = table_write(t, cli->colour, &out, err)) == 0)
+    if (rc == 0 && (rc = table_write(t, cli->colour_out, &out, err)) == 0)
         fwrite(out.p, 1, out.n, stdout);
     table_free(t);
     return rc < 0 ? 1 : 0;

@@ -53,8 +53,8 @@ static json_t *verdict(const char *file, const struct job *job, const struct err
 static void say(const struct cli *cli, const char *file, const struct job *job, const struct err *failure)
 {
     if (!job) {
-        printf("%s: %s%s%s\n", file, cli->colour ? "\033[31m" : "",
-               failure->kind == ERR_UNSUPPORTED ? "unsupported" : "error", cli->colour ? "\033[0m" : "");
+        printf("%s: %s%s%s\n", file, cli->colour_out ? "\033[31m" : "",
+               failure->kind == ERR_UNSUPPORTED ? "unsupported" : "error", cli->colour_out ? "\033[0m" : "");
         printf("  %s\n", failure->text);
         if (failure->hint[0])
             printf("  hint: %s\n", failure->hint);
@@ -62,7 +62,7 @@ static void say(const struct cli *cli, const char *file, const struct job *job, 
     }
     if (globals.quiet)
         return;
-    printf("%s: %sok%s (%s, %zu input%s)\n", file, cli->colour ? "\033[32m" : "", cli->colour ? "\033[0m" : "",
+    printf("%s: %sok%s (%s, %zu input%s)\n", file, cli->colour_out ? "\033[32m" : "", cli->colour_out ? "\033[0m" : "",
            job->name, job->ops[0].input_count, job->ops[0].input_count == 1 ? "" : "s");
     for (size_t i = 0; i < job->warning_count; i++)
         printf("  warning: %s\n", job->warnings[i]);

@@ -17,10 +17,12 @@
 struct globals globals;
 
 const struct command *const commands[] = {
-    &command_run,         &command_fetch,      &command_publish,      &command_job_get,    &command_validate,
-    &command_docker_run,  &command_cache_ls,   &command_cache_stat,   &command_cache_pin,  &command_cache_unpin,
-    &command_cache_rm,    &command_cache_gc,   &command_cache_verify, &command_cache_path, &command_doctor,
-    &command_config_show, &command_completion, &command_man,          &command_version,    NULL,
+    &command_run,        &command_fetch, &command_publish, &command_job_get,        &command_validate,
+    &command_docker_run, &command_cache_ls,     &command_cache_stat,
+    &command_cache_pin,  &command_cache_unpin,  &command_cache_rm,
+    &command_cache_gc,   &command_cache_verify, &command_cache_path,
+    &command_doctor,     &command_config_show,  &command_completion,
+    &command_man,        &command_version,      NULL,
 };
 
 /* --- signals: the first asks, the second insists ------------------------------------------------------------------ */
@@ -101,7 +103,7 @@ int cli_want_operands(const struct strv *operands, size_t least, size_t most, co
 {
     if (operands->n >= least && operands->n <= most)
         return 0;
-    err_set(err, ERR_USAGE, "berth %s: %s; usage: berth %s %s", c->about.name,
+    err_set(err, ERR_USAGE, "%s: %s; usage: berth %s %s", c->about.name,
             operands->n < least ? "something is missing" : "too many operands", c->about.name, c->about.args);
     return err_hint(err, "berth %s --help shows examples", c->about.name);
 }
@@ -132,9 +134,9 @@ static const struct command *find_command(int argc, char **argv, int *words)
 
 static int unknown_command(int argc, char **argv, struct err *err)
 {
-    const char *names[64];
+    const char *names[ARRAY_LEN(commands)];
     size_t n = 0;
-    for (; commands[n] && n < ARRAY_LEN(names); n++)
+    for (; commands[n]; n++)
         names[n] = commands[n]->about.name;
     bool group = false;
     for (size_t i = 0; i < n; i++)
@@ -143,7 +145,7 @@ static int unknown_command(int argc, char **argv, struct err *err)
     if (!typed)
         return -1;
     if (group && argc == 2)
-        err_set(err, ERR_USAGE, "berth %s: a second word is missing", argv[1]);
+        err_set(err, ERR_USAGE, "%s: a second word is missing", argv[1]);
     else
         err_set(err, ERR_USAGE, "unknown command '%s'", typed);
     const char *near = near_best(span_of(typed), names, n);
@@ -155,7 +157,7 @@ static void print_overview(const struct cli *cli)
     struct err err = ERR_INIT;
     AUTO_BUF out;
     buf_init(&out, HELP_MAX);
-    const char *bold = cli->colour ? "\033[1m" : "", *plain = cli->colour ? "\033[0m" : "";
+    const char *bold = cli->colour_out ? "\033[1m" : "", *plain = cli->colour_out ? "\033[0m" : "";
     buf_addf(
         &out,
         "berth brings a container job's declared inputs to this machine, verified and cached, runs the container, and\n"
@@ -193,6 +195,7 @@ static void look_at_terminal(struct cli *cli)
     bool dumb = !term || str_eq(term, "dumb");
     cli->terminal = isatty(STDERR_FILENO) && !dumb;
     cli->colour = cli->terminal && str_empty(no_colour);
+    cli->colour_out = isatty(STDOUT_FILENO) && !dumb && str_empty(no_colour);
     struct winsize size = {0};
     cli->width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40 ? size.ws_col : 100;
 }
