@@ -151,10 +151,11 @@ const struct command command_fetch = {
               .about = "The same sources, checks and errors as a job's inputs (the -i of docker run), written straight "
                        "below DIR without the cache. "
                        "Interrupted downloads resume; files that are there with the origin's size and modification "
-                       "time are left alone.",
+                       "time, or digest where the origin states no time, are left alone.",
               .examples =
                   "berth fetch s3://bucket/models/ ./models\n"
                   "berth fetch 'src=s3://bucket/logs/*,opt=filter=\\.gz$,opt=endpoint=https://minio.example' ./logs\n"
+                  "berth fetch 'hf://owner/name@main/*.json' ./model\n"
                   "berth fetch --dry-run s3://bucket/data/ ."},
     .options = options,
     .run = run,
