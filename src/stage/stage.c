@@ -62,8 +62,8 @@ static int check_local_targets(const struct stage *s, struct err *err)
             const char *one = s->inputs[i].target, *two = s->inputs[k].target;
             if (k == i || (!merge_covers(one, two) && !merge_covers(two, one)))
                 continue;
-            err_set(err, ERR_INVALID, "%s (%s) and %s (%s): a local folder is mounted as it is, and cannot be merged",
-                    stage_label(s, i), s->inputs[i].at, stage_label(s, k), s->inputs[k].at);
+            err_set(err, ERR_INVALID, "%s and %s: a local folder is mounted as it is, and cannot be merged",
+                    stage_label(s, i), stage_label(s, k));
             return err_hint(err, "give one of them a target outside the other's");
         }
     }
@@ -94,7 +94,7 @@ int stage_new(struct stage **out, const struct stage_opts *opts, const struct in
         rc = err_sys(err, "eventfd");
     for (size_t i = 0; i < n && rc == 0; i++) {
         rc = input_init(s, i, err);
-        if (rc < 0)
+        if (rc < 0 && *inputs[i].at)
             err_wrap(err, "%s", inputs[i].at);
     }
     if (rc == 0 && opts->cache)
