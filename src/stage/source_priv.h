@@ -63,7 +63,7 @@ struct source {
     const char *host_path;
 };
 
-/* A source for the input; ERR_UNSUPPORTED for kinds that berth does not fetch. */
+/* A source for the input. */
 int stage_source_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 void stage_source_free(struct source *s);
 
@@ -71,6 +71,7 @@ int source_s3_new(struct source **out, struct stage *stage, size_t index, struct
 int source_local_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 /* Right before it is mounted: ERR_CHANGED, ERR_NOTFOUND …, where the path no longer leads to what was judged. */
 int source_local_recheck(struct source *s, struct err *err);
+int source_ollama_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 int source_url_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 int source_hf_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 
