@@ -221,13 +221,12 @@ static bool is_name(struct span s)
 /* What stands between "/api/models/" and the word after owner/name. */
 static bool cut_name(const char *url, enum hf_kind kind, struct span *out)
 {
-    AUTO_BUF mark;
-    buf_init(&mark, HF_NAME_MAX);
-    buf_addf(&mark, "/api/%s/", kinds[kind].api);
-    const char *at = strstr(url, buf_str(&mark));
+    char mark[32];
+    int n = snprintf(mark, sizeof mark, "/api/%s/", kinds[kind].api);
+    const char *at = strstr(url, mark);
     if (!at)
         return false;
-    struct span rest = span_of(at + mark.n), owner, name, after;
+    struct span rest = span_of(at + n), owner, name, after;
     if (!span_cut(rest, '/', &owner, &rest) || !span_cut(rest, '/', &name, &after))
         return false;
     *out = (struct span){owner.p, (size_t)(name.p + name.n - owner.p)};

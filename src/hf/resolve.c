@@ -163,7 +163,7 @@ static int list_tree(struct resolving *v, struct err *err)
     buf_init(&query, HF_URL_MAX);
     buf_init(&watch.kept, HF_URL_MAX);
     buf_adds(&query, "recursive=true&expand=false");
-    int rc = 0;
+    int rc = buf_check(&query, "query of a tree", err);
     for (size_t page = 0; rc == 0 && query.n > 0; page++) {
         if (page == TREE_PAGES_MAX)
             rc = err_set(err, ERR_LIMIT, "a tree of more than %d pages", TREE_PAGES_MAX);

@@ -41,6 +41,12 @@ static int resolve_hf(struct source *base, struct err *err)
     return 0;
 }
 
+/* Without memory for its place, a file has no version either: nothing is found for it. */
+static const char *version_at(const struct source_hf_state *s, const char *version)
+{
+    return s->location.state == BUF_OK ? version : NULL;
+}
+
 /* The hub's layout has one file more, whose content is the commit. */
 static void file_ref(struct source_hf_state *s, struct source_file *out)
 {
@@ -50,7 +56,7 @@ static void file_ref(struct source_hf_state *s, struct source_file *out)
     snprintf(s->version, sizeof s->version, "ref:%s", r->commit);
     *out = (struct source_file){.path = r->ref_path,
                                 .location = buf_str(&s->location),
-                                .version = s->version,
+                                .version = version_at(s, s->version),
                                 .size = strlen(r->commit),
                                 .proved = true,
                                 .content = span_of(r->commit)};
@@ -69,7 +75,7 @@ static void file_hf(struct source *base, size_t i, struct source_file *out)
     hf_want(f, &s->want);
     *out = (struct source_file){.path = f->target,
                                 .location = buf_str(&s->location),
-                                .version = hf_version(f, s->version),
+                                .version = version_at(s, hf_version(f, s->version)),
                                 .size = f->size,
                                 .want = &s->want};
 }

@@ -10,6 +10,7 @@
 
 static const struct fake_answer *script;
 static char authorization[256];
+void (*fake_pause)(bool on);
 
 void fake_play(const struct fake_answer *answers)
 {
@@ -72,7 +73,11 @@ int http_call(struct http *h, const struct http_request *req, struct http_respon
     const struct fake_answer *a = script++;
     if (a->status == 0)
         return err_set(err, ERR_TRANSIENT, "connection reset");
+    if (fake_pause)
+        fake_pause(true);
     fake_response(resp, a->status, a->headers, a->body);
     snprintf(resp->effective_url, sizeof resp->effective_url, "%s", a->landed ? a->landed : req->url);
+    if (fake_pause)
+        fake_pause(false);
     return 0;
 }

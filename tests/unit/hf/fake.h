@@ -15,6 +15,7 @@ struct fake_answer {
 
 void fake_play(const struct fake_answer *answers);
 bool fake_played_out(void);
+extern void (*fake_pause)(bool on);   /* called around what the fake itself does; NULL: nothing */
 const char *fake_authorization(void); /* of the last request; NULL: none */
 
 /* An answer as the engine would show it; release it. */
