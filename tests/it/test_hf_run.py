@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from conftest import ROOT, bacalhau, nosana, resource
+from conftest import IMAGE, ROOT, bacalhau, nosana, resource
 from hub_server import Hub, Lfs
 from lab import Engine
 
@@ -78,6 +78,9 @@ def test_both_dialects_and_the_imperative_form_know_the_hub(run, hub, berth, one
         got = run(job)
         assert got.code == 0 and got.text == sums({"a.csv": b"1\n"}), got
         assert got.record["inputs"][0]["resolved"] == commit
+    got = berth("docker", "run", "--engine", one_engine, "-i", "hf://datasets/owner/data@v1/b.json:/data", IMAGE, "cat", "/data/b.json",
+                env={"HF_ENDPOINT": hub.url})
+    assert got.code == 0 and got.text == "2\n", got
 
 
 def test_a_warm_run_moves_no_byte(run, hub, model):
