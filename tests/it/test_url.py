@@ -266,3 +266,27 @@ def test_F20_what_a_url_asks_for_goes_to_no_other_host(berth, server, other):
     assert fetch(berth, f"{server.url}/b/x.txt?X-Amz-Signature=canary").code == 0
     for r in other.asked():
         assert "canary" not in str(r.record()) and not {"authorization", "cookie", "referer"} & {h.lower() for h in r.headers}
+
+
+# ---- run records ----
+
+def test_a_record_runs_again_with_the_same_file_and_says_when_it_is_another(run, berth, server):
+    server.put("b", "x.txt", BOOK)
+    assert run(bacalhau([url_input(f"{server.url}/b/x.txt")], "cat /data/x.txt")).out == BOOK
+    record = json.loads((berth.cwd / "results0/berth.json").read_bytes())
+    again = run(record)
+    assert again.code == 0 and again.out == BOOK, again
+    server.put("b", "x.txt", b"changed\n")
+    result = run(record)
+    assert result.code == 125 and "no longer what the recorded run had" in result.errors, result
+
+
+def test_a_record_without_an_etag_is_held_against_the_sha256(run, berth, server):
+    server.put("b", "x.txt", BOOK)
+    server.rule(without=("ETag",))
+    assert run(bacalhau([url_input(f"{server.url}/b/x.txt")], "cat /data/x.txt")).out == BOOK
+    record = json.loads((berth.cwd / "results0/berth.json").read_bytes())
+    assert run(record).out == BOOK
+    server.put("b", "x.txt", BOOK[:-1] + b"?")
+    result = run(record)
+    assert result.code == 125 and "sha256" in result.errors and result.out == b"", result
