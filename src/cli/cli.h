@@ -77,10 +77,10 @@ struct command {
 
 extern const struct command *const commands[]; /* NULL-terminated, in the order of --help */
 
-extern const struct command command_publish, command_job_get, command_run, command_validate, command_fetch, command_docker_run, command_cache_ls,
-    command_cache_stat, command_cache_pin, command_cache_unpin, command_cache_rm, command_cache_gc,
-    command_cache_verify, command_cache_path, command_doctor, command_config_show, command_completion, command_man,
-    command_version;
+extern const struct command command_publish, command_job_get, command_run, command_validate, command_fetch,
+    command_docker_run, command_cache_ls, command_cache_stat, command_cache_pin, command_cache_unpin, command_cache_rm,
+    command_cache_gc, command_cache_verify, command_cache_path, command_doctor, command_config_show, command_completion,
+    command_man, command_version;
 
 /* 130 or 143 when a signal asked for the end. */
 int cli_signal_exit_code(void);

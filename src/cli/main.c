@@ -17,12 +17,10 @@
 struct globals globals;
 
 const struct command *const commands[] = {
-    &command_run,        &command_fetch, &command_publish, &command_job_get,        &command_validate,
-    &command_docker_run, &command_cache_ls,     &command_cache_stat,
-    &command_cache_pin,  &command_cache_unpin,  &command_cache_rm,
-    &command_cache_gc,   &command_cache_verify, &command_cache_path,
-    &command_doctor,     &command_config_show,  &command_completion,
-    &command_man,        &command_version,      NULL,
+    &command_run,         &command_fetch,      &command_publish,      &command_job_get,    &command_validate,
+    &command_docker_run,  &command_cache_ls,   &command_cache_stat,   &command_cache_pin,  &command_cache_unpin,
+    &command_cache_rm,    &command_cache_gc,   &command_cache_verify, &command_cache_path, &command_doctor,
+    &command_config_show, &command_completion, &command_man,          &command_version,    NULL,
 };
 
 /* --- signals: the first asks, the second insists ------------------------------------------------------------------ */
