@@ -131,7 +131,7 @@ def test_what_a_killed_berth_leaves_is_removed_by_the_next(berth, engine, run, s
 
 
 def test_a_living_berths_container_is_left_alone(berth, engine):
-    p = begin(berth, engine, nosana([], FOREVER), results="first")
+    p = begin(berth, engine, nosana([], FOREVER), "--stop-grace", "1s", results="first")
     got = berth("run", "--engine", engine, "-r", "second", berth.job(nosana([], "echo fine")))
     assert got.code == 0 and "removed" not in got.errors, got
     assert p.poll() is None and len(Engine(engine).containers()) == 1
