@@ -38,7 +38,8 @@ static void put_octal(uint8_t *block, size_t at, size_t digits, uint64_t value)
 /* What does not fit or is not ASCII stands whole in the pax header; here is its beginning, for eyes. */
 static void put_text(uint8_t *block, size_t at, const char *text)
 {
-    for (size_t i = 0; i < NAME_BYTES && text[i]; i++)
+    size_t n = strnlen(text, NAME_BYTES);
+    for (size_t i = 0; i < n; i++)
         block[at + i] = (unsigned char)text[i] < 0x80 ? (uint8_t)text[i] : '_';
 }
 

@@ -107,7 +107,7 @@ static int check_unchanged(const struct entry *e, struct err *err)
 
 static int store(struct entry *e, struct err *err)
 {
-    struct s3_stored stored;
+    struct s3_stored stored = {0};
     AUTO_STR key = str_printf(err, "%s%s", buf_str(&e->plain->prefix), e->path);
     bool small = (uint64_t)e->st.st_size <= IN_MEMORY_MAX;
     if (!key || (small ? put_small : put_large)(e, key, &e->sha256, &stored, err) < 0)

@@ -38,7 +38,7 @@ struct upload_part {
 int upload_create(struct s3 *s3, const char *key, const struct s3_put_opts *opts, char id[S3_UPLOAD_ID_MAX],
                   enum sums_known *sums, struct err *err);
 int upload_put_part(struct s3 *s3, const char *key, const char *id, unsigned number, const struct s3_body *body,
-                    enum sums_known sums, struct upload_part *out, struct err *err);
+                    enum sums_known known, struct upload_part *out, struct err *err);
 int upload_complete(struct s3 *s3, const char *key, const char *id, const struct upload_part *parts, size_t n,
                     bool only_new, struct s3_stored *out, struct err *err);
 

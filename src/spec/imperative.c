@@ -305,8 +305,9 @@ static int publisher_s3(struct arena *a, struct fields *f, struct publisher *p, 
 /* An archive in a folder of this machine: file:///results/{jobID}.tar.gz */
 static int publisher_file(struct arena *a, struct fields *f, struct publisher *p, struct err *err)
 {
-    struct span path = {f->uri.p + 7, f->uri.n - 7};
-    if (path.n == 0 || path.p[0] != '/')
+    const size_t scheme = strlen("file://");
+    struct span path = {f->uri.p + scheme, f->uri.n - scheme};
+    if (f->uri.n <= scheme || path.p[0] != '/')
         return err_set(err, ERR_USAGE, "expected file:///FOLDER/NAME.tar.gz");
     if (value_publish_key(path, err) < 0)
         return -1;

@@ -70,7 +70,7 @@ void stage_source_free(struct source *s);
 int source_s3_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 int source_local_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 /* Right before it is mounted: ERR_CHANGED, ERR_NOTFOUND …, where the path no longer leads to what was judged. */
-int source_local_recheck(struct source *s, struct err *err);
+int source_local_recheck(struct source *base, struct err *err);
 int source_ollama_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 int source_url_new(struct source **out, struct stage *stage, size_t index, struct err *err);
 int source_hf_new(struct source **out, struct stage *stage, size_t index, struct err *err);
