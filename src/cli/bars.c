@@ -69,6 +69,10 @@ static void add_cells(double part, unsigned cells, struct buf *out)
 static void add_figures(const struct stage_progress *p, const struct rate *rate, struct buf *out)
 {
     char a[HUMAN_MAX], b[HUMAN_MAX];
+    if (p->files_total == 0 && p->bytes_total == 0 && p->phase != STAGE_READY) {
+        buf_adds(out, stage_phase_name(p->phase)); /* nobody knows yet how much it will be */
+        return;
+    }
     buf_addf(out, "%s of %s", human_bytes(a, p->bytes_done), human_bytes(b, p->bytes_total));
     if (p->files_total > 1)
         buf_addf(out, ", %" PRIu64 "/%" PRIu64 " files", p->files_done, p->files_total);

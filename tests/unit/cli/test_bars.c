@@ -61,6 +61,17 @@ static void a_bar_fits_its_width_and_says_what_matters(void **state)
     assert_true(text_width(buf_span(&out)) < 80);
 }
 
+static void before_anything_is_known_only_the_phase_is_said(void **state)
+{
+    (void)state;
+    const struct stage_progress p = {.phase = STAGE_RESOLVING};
+    const struct rate r = {0};
+    AUTO_BUF out;
+    buf_init(&out, 4096);
+    progress_line("s3://b/", &p, &r, &out);
+    assert_string_equal(buf_str(&out), "s3://b/: resolving");
+}
+
 static void a_sum_is_ready_only_when_all_are(void **state)
 {
     (void)state;
@@ -82,6 +93,7 @@ int main(void)
         cmocka_unit_test(nothing_moving_has_no_time_left),
         cmocka_unit_test(bytes_taken_back_do_not_make_a_negative_rate),
         cmocka_unit_test(a_bar_fits_its_width_and_says_what_matters),
+        cmocka_unit_test(before_anything_is_known_only_the_phase_is_said),
         cmocka_unit_test(a_sum_is_ready_only_when_all_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
