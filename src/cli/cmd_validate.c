@@ -55,7 +55,11 @@ static void say(const struct cli *cli, const char *file, const struct job *job, 
     if (!job) {
         printf("%s: %s%s%s\n", file, cli->colour_out ? "\033[31m" : "",
                failure->kind == ERR_UNSUPPORTED ? "unsupported" : "error", cli->colour_out ? "\033[0m" : "");
-        printf("  %s\n", failure->text);
+        struct span rest = span_of(failure->text), line;
+        while (rest.n > 0) {
+            span_cut(rest, '\n', &line, &rest);
+            printf("  %.*s\n", SPAN_FMT(line));
+        }
         if (failure->hint[0])
             printf("  hint: %s\n", failure->hint);
         return;
