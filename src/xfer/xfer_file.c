@@ -22,10 +22,11 @@ static void farewell(struct xfer_file *f)
     f->result.want = f->want;
     if (!f->result_error)
         atomic_fetch_add(&f->rec->group->files_done, 1);
-    f->get.done(f->get.done_ctx, &f->result, f->result_error);
+    /* Before done(), which may be the end of the group: who looks for cancelled groups must not find it any more. */
     pthread_mutex_lock(&x->shared.mu);
     group_leave_locked(f);
     pthread_mutex_unlock(&x->shared.mu);
+    f->get.done(f->get.done_ctx, &f->result, f->result_error);
     file_free(f);
     pthread_mutex_lock(&x->shared.mu);
     if (--x->shared.files == 0)
