@@ -3,7 +3,7 @@ BUILD ?= build
 NINJA  = ninja -C $(BUILD)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test unit it lint bench faults mutants fuzz asan tsan format install clean setup help
+.PHONY: build demo test unit it lint bench faults mutants inject crash valgrind fuzz asan tsan format install clean setup help
 
 help:           ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -52,6 +52,20 @@ faults:         ## every row of the fault table, with its tests (ROWS='F7 F13'; 
 mutants:        ## remove one check at a time and see its test fail
 	@tools/setup build test lint
 	@tools/mutants
+
+inject:         ## fail the n-th allocation, write, sync, rename, open; see that nothing lies or leaks
+	@tools/setup build test lint
+	@tools/inject
+
+crash:          ## runs under a seeded schedule of kills, stops, cuts and full disks (ROUNDS=200 SEED=1)
+	@tools/setup build test
+	@$(MAKE) --no-print-directory build
+	@BERTH_CRASH_ROUNDS=$(or $(ROUNDS),200) BERTH_CRASH_SEED=$(or $(SEED),1) tools/run-it $(BUILD)/src/cli/berth -k test_crash
+
+valgrind:       ## unit tests that open no files under memcheck
+	@tools/setup build test lint
+	@$(MAKE) --no-print-directory build
+	@tools/valgrind $(BUILD)
 
 fuzz:           ## each fuzz target for FUZZ_SECONDS (60)
 	@tools/setup build lint

@@ -151,10 +151,10 @@ static void test_a_page_without_end_is_cut_off(void **state)
     (void)state;
     struct err err = ERR_INIT;
     struct list_page *p = list_page_new(&err);
-    static const char nothing[] = "<a/>"; /* neither text nor objects, which have bounds of their own */
-    char filler[65536];
-    for (size_t i = 0; i < sizeof filler; i++)
-        filler[i] = nothing[i % (sizeof nothing - 1)];
+    char filler[65536]; /* of comments: neither text nor objects, which have bounds of their own */
+    memset(filler, ' ', sizeof filler);
+    memcpy(filler, "<!--", 4);
+    memcpy(filler + sizeof filler - 3, "-->", 3);
     assert_int_equal(list_page_feed(p, "<ListBucketResult>", 18, &err), 0);
     size_t fed = 0;
     while (list_page_feed(p, filler, sizeof filler, &err) == 0)
