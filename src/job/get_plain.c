@@ -100,7 +100,12 @@ static int check_content(struct getting *g, int fd, const json_t *entry, const c
     struct digest_value is, wanted;
     struct digest *d = NULL;
     int64_t size = 0;
+    struct stat st;
     json_get_i64(entry, "size", &size);
+    if (fstat(fd, &st) < 0)
+        return err_sys(err, "look at %s", path);
+    if (st.st_size != size)
+        return err_set(err, ERR_CORRUPT, "%.700s is not the file that was published: its size differs", path);
     if (digest_parse(DIGEST_SHA256, span_of(json_get_str(entry, "sha256")), &wanted, err) < 0 ||
         digest_open(&d, BIT(DIGEST_SHA256), err) < 0)
         return -1;

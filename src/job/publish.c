@@ -131,8 +131,8 @@ int run_publish(struct run *r, json_t *record, struct err *err)
     struct err second = ERR_INIT;
     uint64_t start = clock_mono_ms();
     if (publish_to(r, &result, err) < 0) {
-        err_wrap(err, "publish");
-        err_hint(err, "the results are in %s; `berth publish` tries again", r->opts->results_dir);
+        err_wrap(err, "the results are in %s and were not published", r->opts->results_dir);
+        err_hint(err, "`berth publish` tries again");
         json_put_str(record, "publish_error", err->text, &second);
     } else {
         note_published(&result, record, &second);

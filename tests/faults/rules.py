@@ -1,7 +1,8 @@
 """Rules: which requests go wrong, and how. One flat record each, so that a script is a list of JSON objects.
 
 Which requests (all that are given must fit):
-  bucket, key, method, op   equal; `key` may be a shell pattern; `op` is list, head, get or page
+  bucket, key, method, op   equal; `key` may be a shell pattern; `op` is list, head, get or page; put, create,
+                            part, complete, abort or uploads
   access                    the access key that signed it
   range                     True: only requests with a Range; False: only those without
   last                      the last byte of the range
@@ -22,6 +23,8 @@ What happens (several may be combined):
   truncate                  the connection ends after so many bytes of the body
   reset                     likewise, by RST
   short                     only so many bytes of the body, framed as if that were all
+  read                      only so many bytes of the request's body are taken, then the connection ends by RST
+  lost                      all is done, and instead of the answer comes a RST
   extra                     so many bytes more than are right, and a Content-Length that agrees with them
   flip                      the lowest bit of the object's byte at this offset is turned
   content_range             this Content-Range; None: none at all
@@ -68,6 +71,8 @@ class Rule:
     truncate: int | None = None
     reset: int | None = None
     short: int | None = None
+    read: int | None = None
+    lost: bool = False
     extra: int = 0
     flip: int | None = None
     content_range: str | None = ABSENT

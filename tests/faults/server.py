@@ -22,7 +22,7 @@ import time
 if __package__ in (None, ""):
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from faults import s3, sigv4, wire
+from faults import s3, sigv4, uploads, wire
 from faults.rules import ABSENT, Rule
 
 WAIT_SECONDS = 60  # the longest that a test waits for what should come at once
@@ -188,9 +188,8 @@ class FaultServer:
 
     def _serve_one(self, connection):
         method, target, headers = connection.read_head()
-        body = connection.read_body(headers)
         if target.startswith("/_control"):
-            connection.send(Control(self).answer(method, target, body))
+            connection.send(Control(self).answer(method, target, connection.read_body(headers)))
             return True
         with self.changed:
             request = wire.Request(len(self.log) + 1, connection.number, method, target, headers, time.monotonic())
@@ -202,6 +201,7 @@ class FaultServer:
             rule = next((r for r in self.rules if r.takes(request, self._released)), NO_RULE)
             self.changed.notify_all()
         try:
+            request.body = connection.read_body(headers, rule.read, lambda n: self._received(request, n))
             return self._answer(connection, request, rule) and headers.get("connection", "").lower() != "close"
         finally:
             with self.changed:
@@ -216,7 +216,10 @@ class FaultServer:
             return
         bucket, _, key = request.path.lstrip("/").partition("/")
         request.bucket = bucket
-        if key:
+        stores = uploads.op_of(request.method, key, request.query)
+        if stores:
+            request.key, request.op = key, stores
+        elif key:
             request.key, request.op = key, "head" if request.method == "HEAD" else "get"
         else:
             request.op = "list"
@@ -234,6 +237,8 @@ class FaultServer:
         headers, length = self._head(request, answer, rule)
         with self.changed:
             request.status = answer.status
+        if rule.lost:
+            connection.reset()
         connection.send(wire.head_bytes(answer.status, headers))
         if request.method != "HEAD" and length != 0:
             wire.send_body(connection, request, wire.body_pieces(answer, rule), rule, self._wait_gate,
@@ -241,6 +246,11 @@ class FaultServer:
         if rule.framing == "close":
             connection.end()
         return True
+
+    def _received(self, request, n):
+        with self.changed:
+            request.received += n
+            self.changed.notify_all()
 
     def _count(self, request, n):
         with self.changed:
@@ -294,6 +304,8 @@ class FaultServer:
         allowed = bucket.public or (who and (who.buckets is None or bucket.name in who.buckets))
         if self.verify and not allowed:
             raise sigv4.Refused(403, "AccessDenied", "Access Denied")
+        if request.op in uploads.OPS:
+            return uploads.OPS[request.op](bucket, request, request.body)
         if request.op == "list":
             return s3.listing(bucket, request)
         o = bucket.find(request.key)

@@ -24,7 +24,7 @@ class Ended(Exception):
 
 @dataclasses.dataclass
 class Request:
-    """One request and what became of it. `sent` counts bytes of the body, and grows while it is sent; `together` is how
+    """One request and what became of it. `sent` counts bytes of the answer's body, `received` of the request's, and both grow meanwhile; `together` is how
     many requests were under way when it came, itself included."""
     number: int
     connection: int
@@ -37,12 +37,14 @@ class Request:
     op: str = ""
     status: int = 0
     sent: int = 0
+    received: int = 0
     together: int = 0
     done: bool = False
     access: str | None = None
     region: str | None = None
 
     def __post_init__(self):
+        self.body = b""
         self.raw_path, _, self.raw_query = self.target.partition("?")
         self.path = urllib.parse.unquote(self.raw_path)
         self.query = dict(urllib.parse.parse_qsl(self.raw_query, keep_blank_values=True))
@@ -82,12 +84,20 @@ class Connection:
             headers[name.strip().lower()] = value.strip()
         return method, target, headers
 
-    def read_body(self, headers):
+    def read_body(self, headers, most=None, count=lambda n: None):
+        """`most`: the connection is reset when so many bytes have come."""
         length = int(headers.get("content-length", 0))
-        while len(self.buffer) < length:
-            self._fill()
-        body, self.buffer = self.buffer[:length], self.buffer[length:]
-        return body
+        pieces, left = [], length if most is None else min(most, length)
+        while left:
+            if not self.buffer:
+                self._fill()
+            piece, self.buffer = self.buffer[:left], self.buffer[left:]
+            pieces.append(piece)
+            left -= len(piece)
+            count(len(piece))
+        if most is not None:
+            self.reset()
+        return b"".join(pieces)
 
     def send(self, data):
         try:

@@ -1,0 +1,249 @@
+"""F10–F12 on the way up, F27, F28: what becomes of a publish when the server is busy, breaks off or answers oddly. F29:
+what becomes of a result that is got when the archive means ill."""
+import gzip
+import io
+import os
+import signal
+import tarfile
+
+import pytest
+
+from faults.kit import server, wait_until  # noqa: F401 (a fixture)
+
+PART = 8 << 20
+KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+INTERNAL = "<Error><Code>InternalError</Code><Message>We encountered an internal error. Please try again.</Message></Error>"
+
+
+@pytest.fixture
+def bucket(server):
+    return server.bucket("b")
+
+
+@pytest.fixture
+def folder(berth):
+    """Content that does not compress, of about five parts."""
+    path = berth.cwd / "out"
+    path.mkdir()
+    (path / "big.bin").write_bytes(os.urandom(4 * PART + 12345))
+    (path / "small.txt").write_text("small\n")
+    return path
+
+
+def publish(berth, server, folder, key="r/x.tar.gz", *flags, options="", **more):
+    return berth("publish", "--no-progress", *flags, folder, f"s3://b/{key},opt=endpoint={server.url}{options}", env=KEYS, **more)
+
+
+def content(bucket, key="r/x.tar.gz"):
+    """{path: bytes} of the archive that is visible."""
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(bucket.objects[key].data))) as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
+
+
+def is_whole(bucket, folder):
+    return content(bucket) == {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_parts_carry_the_checksum_that_the_server_knows(berth, server, bucket, folder):
+    for sums, header, absent in (("crc32c", "x-amz-checksum-crc32c", "content-md5"), ("md5", "content-md5", "x-amz-checksum-crc32c"),
+                                 ("refuse", "content-md5", "x-amz-checksum-crc32c")):
+        bucket.sums = sums
+        server.forget()
+        done = publish(berth, server, folder)
+        assert done.code == 0 and is_whole(bucket, folder), done
+        parts = server.asked(op="part")
+        assert parts and all(header in r.headers and absent not in r.headers for r in parts), sums
+        assert all(r.headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD" for r in parts)
+
+
+@pytest.mark.parametrize("sums", ["crc32c", "md5", "refuse"])
+def test_small_results_go_up_in_one_request(berth, server, bucket, folder, sums):
+    bucket.sums = sums
+    (folder / "big.bin").unlink()
+    assert publish(berth, server, folder).code == 0 and is_whole(bucket, folder)
+    assert [r.op for r in server.asked() if r.status == 200] == ["put"]
+
+
+@pytest.mark.parametrize("status, code", [(503, "SlowDown"), (429, "TooManyRequests"), (500, "InternalError")])
+def test_F10_a_busy_server_is_waited_for_and_not_stormed(berth, server, bucket, folder, status, code):
+    server.rule(op="part", seconds=2, status=status, code=code)
+    done = publish(berth, server, folder)
+    assert done.code == 0 and is_whole(bucket, folder), done
+    assert len([r for r in server.asked(op="part") if r.status == status]) <= 4 * 8, server.told()
+
+
+def test_F10_creating_and_completing_are_tried_again_too(berth, server, bucket, folder):
+    server.rule(op="create", nth=[1, 2], status=503, code="SlowDown")
+    server.rule(op="complete", nth=[1, 2], status=503, code="SlowDown")
+    assert publish(berth, server, folder).code == 0 and is_whole(bucket, folder)
+
+
+def test_F12_parts_that_are_cut_off_are_sent_again(berth, server, bucket, folder):
+    server.rule(op="part", nth=[1, 2, 5], read=1 << 20)
+    done = publish(berth, server, folder)
+    assert done.code == 0 and is_whole(bucket, folder), done
+
+
+def test_F12_an_upload_that_always_breaks_ends_after_bounded_tries_and_leaves_nothing(berth, server, bucket, folder):
+    server.rule(op="part", read=1000)
+    done = publish(berth, server, folder, timeout=180)
+    assert done.code == 1 and "part" in done.errors and bucket.objects == {} and bucket.uploads == {}, done
+    tries = 10
+    assert len(server.asked(op="part")) <= 4 * tries * 2, server.told()  # twice: kept connections that turn out dead
+
+
+def test_F12_a_denied_part_ends_the_upload_at_once(berth, server, bucket, folder):
+    server.rule(op="part", nth="2-", status=403, code="AccessDenied")
+    done = publish(berth, server, folder)
+    assert done.code == 1 and "s3:PutObject" in done.errors and bucket.objects == {} and bucket.uploads == {}, done
+    assert len(server.asked(op="part")) <= 6
+
+
+@pytest.mark.parametrize("times", [[1], [1, 2, 3]])
+def test_F27_completing_that_answers_200_with_an_error_is_done_again(berth, server, bucket, folder, times):
+    server.rule(op="complete", nth=times, status=200, body=INTERNAL)
+    done = publish(berth, server, folder)
+    assert done.code == 0 and is_whole(bucket, folder), done
+    assert len(server.asked(op="complete")) == len(times) + 1
+
+
+def test_F27_completing_that_never_works_is_a_failure_and_nothing_stays(berth, server, bucket, folder):
+    server.rule(op="complete", status=200, body=INTERNAL)
+    done = publish(berth, server, folder)
+    assert done.code == 1 and "InternalError" in done.errors and bucket.objects == {} and bucket.uploads == {}, done
+    assert len(server.asked(op="complete")) <= 10
+
+
+def test_F27_a_completion_whose_answer_got_lost_is_recognised(berth, server, bucket, folder):
+    server.rule(op="complete", nth=1, lost=True)
+    done = publish(berth, server, folder)
+    assert done.code == 0 and is_whole(bucket, folder), done
+    assert [r.status for r in server.asked(op="complete")] == [200, 404] and server.asked(op="head"), server.told()
+
+
+def test_F27_an_upload_that_somebody_aborted_is_a_failure(berth, server, bucket, folder):
+    server.rule(op="complete", nth=1, status=404, code="NoSuchUpload")
+    done = publish(berth, server, folder)
+    assert done.code == 1 and "NoSuchUpload" in done.errors and bucket.objects == {}, done
+
+
+def test_an_object_that_is_there_is_not_replaced_where_that_is_asked(berth, server, bucket, folder):
+    server.put("b", "r/x.tar.gz", b"earlier")
+    done = publish(berth, server, folder, options=",opt=if-none-match=*")
+    assert done.code == 1 and "already" in done.errors and bucket.objects["r/x.tar.gz"].data == b"earlier", done
+    assert bucket.uploads == {}
+
+
+def test_storage_options_stand_in_the_first_request(berth, server, bucket, folder):
+    options = ",opt=tags=a=1&b=2,opt=acl=private,opt=storage-class=STANDARD_IA,opt=sse=aws:kms,opt=sse-kms-key-id=K"
+    assert publish(berth, server, folder, options=options).code == 0
+    h = server.asked(op="create")[0].headers
+    assert h["x-amz-tagging"] == "a=1&b=2" and h["x-amz-acl"] == "private" and h["x-amz-storage-class"] == "STANDARD_IA"
+    assert h["x-amz-server-side-encryption"] == "aws:kms" and h["x-amz-server-side-encryption-aws-kms-key-id"] == "K"
+
+
+def test_interrupting_aborts_the_upload(berth, server, bucket, folder):
+    server.rule(op="part", nth="2-", hold="later")
+    with berth.start("publish", "--no-progress", folder, f"s3://b/r/x,opt=endpoint={server.url}", env=KEYS) as process:
+        server.wait(lambda: len(server.log) >= 3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert bucket.objects == {} and bucket.uploads == {}
+
+
+def test_F28_of_two_attempts_each_leaves_a_whole_object_and_stale_ones_can_be_aborted(berth, server, bucket, folder):
+    server.rule(op="part", nth="2-", hold="later", until="later")
+    with berth.start("publish", "--no-progress", folder, f"s3://b/r/x,opt=endpoint={server.url}", env=KEYS) as process:
+        server.wait(lambda: len(server.log) >= 3)
+        process.kill()
+        process.wait(60)
+    assert bucket.objects == {} and len(bucket.uploads) == 1
+    server.release("later")
+    assert publish(berth, server, folder).code == 0 and is_whole(bucket, folder)
+    young = berth("publish", "--abort-stale", "--older-than", "100000d", f"s3://b/r/,opt=endpoint={server.url}", env=KEYS)
+    assert young.code == 0 and len(bucket.uploads) == 1, young
+    stale = berth("publish", "--abort-stale", f"s3://b/r/,opt=endpoint={server.url}", env=KEYS)
+    assert stale.code == 0 and bucket.uploads == {} and is_whole(bucket, folder), stale
+
+
+def test_plain_a_file_that_fails_leaves_no_manifest(berth, server, bucket, folder):
+    server.rule(key="*small.txt", status=403, code="AccessDenied")
+    done = publish(berth, server, folder, "r", options=",opt=encoding=plain")
+    assert done.code == 1 and "small.txt" in done.errors and "r/manifest.json" not in bucket.objects, done
+
+
+def test_no_secret_is_told(berth, server, folder):
+    server.bucket("b")
+    server.rule(status=403, code="AccessDenied")
+    done = publish(berth, server, folder, "r/x", "--verbose")
+    assert done.code == 1 and "Signature=" not in done.errors and "Credential=" not in done.errors, done
+
+
+# ---- getting ----
+
+def archive(*members):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, kind, data in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = kind, 0o644
+            if kind == tarfile.REGTYPE:
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+            else:
+                info.linkname = data
+                tar.addfile(info)
+    return out.getvalue()
+
+
+def get(berth, server, *flags):
+    return berth("job", "get", "--no-progress", "-d", "got", *flags, f"s3://b/r/x.tar.gz,opt=endpoint={server.url}", env=KEYS)
+
+
+@pytest.mark.parametrize("members", [
+    [("../escaped", tarfile.REGTYPE, b"x")],
+    [("/tmp/berth-escaped", tarfile.REGTYPE, b"x")],
+    [("out", tarfile.SYMTYPE, "/tmp"), ("out/berth-escaped", tarfile.REGTYPE, b"x")],
+    [("out", tarfile.SYMTYPE, "../../../etc")],
+    [("hard", tarfile.LNKTYPE, "/etc/passwd")],
+    [("fifo", tarfile.FIFOTYPE, "")],
+], ids=["dotdot", "absolute", "through a link", "link out", "hard link", "fifo"])
+def test_F29_an_archive_that_leaves_its_folder_is_refused_and_leaves_nothing(berth, server, members):
+    server.put("b", "r/x.tar.gz", archive(("first", tarfile.REGTYPE, b"1"), *members))
+    done = get(berth, server)
+    assert done.code == 1 and not (berth.cwd / "got").exists() and not (berth.cwd / "got.part").exists(), done
+    assert not (berth.cwd / "escaped").exists() and not os.path.exists("/tmp/berth-escaped")
+
+
+def test_F29_a_bomb_is_stopped_by_its_ratio_and_by_the_ceiling(berth, server):
+    server.put("b", "r/x.tar.gz", archive(("zeros", tarfile.REGTYPE, bytes(200 << 20))))
+    done = get(berth, server)
+    assert done.code == 1 and not (berth.cwd / "got").exists(), done
+    server.put("b", "r/x.tar.gz", archive(("random", tarfile.REGTYPE, os.urandom(2 << 20))))
+    assert get(berth, server, "--max-bytes", "1MiB").code == 1
+    assert get(berth, server).code == 0 and (berth.cwd / "got/random").stat().st_size == 2 << 20
+
+
+def test_F29_a_result_that_is_not_what_was_published_is_refused(berth, server):
+    server.put("b", "r/x.tar.gz", archive(("a", tarfile.REGTYPE, b"1")))
+    wrong = "0" * 64
+    done = berth("job", "get", "-d", "got", f"src=s3://b/r/x.tar.gz,opt=endpoint={server.url},opt=checksum-256={wrong}", env=KEYS)
+    assert done.code == 1 and not (berth.cwd / "got").exists(), done
+
+
+def test_an_interrupted_get_is_taken_up_again(berth, server, bucket, folder):
+    published = publish(berth, server, folder)
+    assert published.code == 0
+    server.forget()
+    server.rule(op="get", nth="3-", hold="later", until="later")
+    with berth.start("job", "get", "--no-progress", "-d", "got", f"s3://b/r/x.tar.gz,opt=endpoint={server.url}", env=KEYS) as process:
+        server.wait(lambda: sum(r.done and r.sent >= PART for r in server.log) >= 2)
+        wait_until(lambda: any((berth.cwd / "got.part").rglob("*.map")))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert not (berth.cwd / "got").exists()
+    server.release("later")
+    server.forget()
+    done = get(berth, server)
+    assert done.code == 0 and (berth.cwd / "got/big.bin").read_bytes() == (folder / "big.bin").read_bytes(), done
+    assert server.sent(op="get") < 4 * PART and not (berth.cwd / "got.part").exists(), server.told()
