@@ -84,13 +84,35 @@ static int hash_file(const struct entry *e, struct digest_value *out, struct err
     return rc;
 }
 
+struct hashing {
+    const struct entry *entry;
+    struct digest_value *sha256;
+    struct err err;
+};
+
+static void *hash_thread(void *ctx)
+{
+    struct hashing *h = ctx;
+    hash_file(h->entry, h->sha256, &h->err);
+    return NULL;
+}
+
+/* Hashed for the manifest while it is sent. */
 static int put_large(const struct entry *e, const char *key, struct digest_value *sha256, struct s3_stored *stored,
                      struct err *err)
 {
     const struct s3_upload_opts how = {.put = target_put_opts(e->plain->opts->to)};
-    if (hash_file(e, sha256, err) < 0)
-        return -1;
-    return s3_put_file(e->plain->target.s3, key, e->fd, (uint64_t)e->st.st_size, &how, stored, err);
+    struct hashing h = {.entry = e, .sha256 = sha256};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, hash_thread, &h) != 0)
+        return err_set(err, ERR_SYSTEM, "cannot start a thread");
+    int rc = s3_put_file(e->plain->target.s3, key, e->fd, (uint64_t)e->st.st_size, &how, stored, err);
+    pthread_join(thread, NULL);
+    if (rc == 0 && err_is_set(&h.err)) {
+        s3_stored_release(stored);
+        rc = err_move(err, &h.err);
+    }
+    return rc;
 }
 
 /* What is in the manifest must be what was stored. */
