@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define HELP_MAX (256u << 10)
@@ -22,6 +23,16 @@ const struct command *const commands[] = {
     &command_cache_rm,    &command_cache_gc,   &command_cache_verify, &command_cache_path, &command_doctor,
     &command_config_show, &command_completion, &command_man,          &command_version,    NULL,
 };
+
+/* --- secrets ------------------------------------------------------------------------------------------------------ */
+
+/* Keys, tokens and job files with both pass through memory: no core file gets them, and no other process of this user
+ * reads them (PR_SET_DUMPABLE in prctl(2)). Who debugs starts berth under the debugger, or attaches as root. Programs
+ * that berth starts are as they would be. Where the kernel refuses, berth works all the same. */
+static void keep_memory_private(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
 
 /* --- signals: the first asks, the second insists ------------------------------------------------------------------ */
 
@@ -232,6 +243,7 @@ int main(int argc, char **argv)
 {
     struct cli cli = {0};
     struct err err = ERR_INIT;
+    keep_memory_private();
     setlocale(LC_CTYPE, "C.UTF-8");
     look_at_terminal(&cli);
     log_setup(LOG_WARN, LOG_TEXT, cli.colour);
