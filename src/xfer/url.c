@@ -54,6 +54,14 @@ static bool has_authority(const char *clean)
     return colon && strncmp(colon, "://", 3) == 0 && colon[3] != '/' && colon[3] != '\0';
 }
 
+/* libcurl decodes "%31%32%37.1" after it has looked for addresses in odd spellings, and so would miss 127.0.0.1.
+ * `slashes` begins with the two before the authority. */
+static int check_host_plain(const char *slashes, struct span text, struct err *err)
+{
+    struct span authority = {slashes + 2, strcspn(slashes + 2, "/?")};
+    return memchr(authority.p, '%', authority.n) ? bad_url(text, "has a host with '%'", ERR_INVALID, err) : 0;
+}
+
 static int explain_parse(CURLUcode rc, struct span text, struct err *err)
 {
     switch (rc) {
@@ -161,8 +169,9 @@ int url_parse(struct arena *a, struct span text, struct url *out, struct err *er
         return explain_parse(rc, text, err);
     if (take_parts(a, parts, text, out, err) < 0)
         return -1;
-    return has_authority(buf_str(&clean)) ? 0
-                                          : bad_url(text, "lacks '//' and a host after its scheme", ERR_INVALID, err);
+    if (!has_authority(buf_str(&clean)))
+        return bad_url(text, "lacks '//' and a host after its scheme", ERR_INVALID, err);
+    return check_host_plain(strchr(buf_str(&clean), ':') + 1, text, err);
 }
 
 void url_authority(const struct url *u, struct buf *out)
@@ -212,7 +221,9 @@ int url_resolve(struct arena *a, const struct url *base, struct span reference, 
         rc = curl_url_set(parts, CURLUPART_URL, buf_str(&to), CURLU_DISALLOW_USER);
     if (rc != CURLUE_OK)
         return explain_parse(rc, reference, err);
-    return take_parts(a, parts, reference, out, err);
+    if (take_parts(a, parts, reference, out, err) < 0)
+        return -1;
+    return strncmp(buf_str(&to), "//", 2) == 0 ? check_host_plain(buf_str(&to), reference, err) : 0;
 }
 
 /* After the last '@' of what stands where the authority would be: user and password are dropped unseen. */

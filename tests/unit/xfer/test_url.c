@@ -112,6 +112,12 @@ static void an_address_in_an_odd_spelling_is_read_as_the_address_it_is(void **st
     (void)state;
     assert_string_equal(parse("http://0x7f.1/").host, "127.0.0.1");
     assert_string_equal(parse("http://2130706433/").host, "127.0.0.1");
+    check_refused("http://%31%32%37.1/", ERR_INVALID); /* would be read as a name */
+    const struct url base = parse("http://host/");
+    struct url out;
+    struct err err = ERR_INIT;
+    assert_int_equal(url_resolve(arena, &base, SPAN_LIT("//%31%32%37.1/x"), &out, &err), -1);
+    assert_int_equal(err.kind, ERR_INVALID);
 }
 
 static void what_is_no_http_url_is_refused(void **state)
