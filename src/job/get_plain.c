@@ -41,6 +41,8 @@ static int check_entry(const json_t *entry, struct getting *g, struct err *err)
         return -1;
     if (is_file(entry))
         return check_file(entry, path, g, err);
+    if (json_object_get(entry, "link") && !link)
+        return err_set(err, ERR_CORRUPT, "the manifest's link %.700s leads nowhere", path);
     const char *fault = link ? archive_link_fault(path, span_of(link)) : NULL;
     if (fault)
         return err_set(err, ERR_REFUSED, "the link %.700s %s", path, fault);
@@ -85,7 +87,7 @@ static int files_of(const struct input *at, const json_t *entries, struct arena 
 static int fetch_files(struct getting *g, const struct input *at, const json_t *entries, struct err *err)
 {
     struct arena *a = arena_new(0, err);
-    struct input files;
+    struct input files = {0};
     int rc = a ? files_of(at, entries, a, &files, err) : -1;
     if (rc == 0 && files.s3.files.n > 0)
         rc = get_fetch(g, &files, err);
@@ -141,16 +143,15 @@ static int place_file(struct getting *g, int files_fd, const json_t *entry, cons
 
 static int place_link(struct getting *g, const json_t *entry, const char *path, struct err *err)
 {
-    struct span name = path_basename(span_of(path));
-    AUTO_STR parent =
-        name.p == path ? str_dup(".", err) : str_dup_span((struct span){path, (size_t)(name.p - path) - 1}, err);
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    AUTO_STR parent = slash ? str_dup_span((struct span){path, (size_t)(slash - path)}, err) : str_dup(".", err);
     if (!parent || make_parent(g, path, err) < 0)
         return -1;
-    AUTO_FD fd = name.p == path ? openat(g->out_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-                                : fs_open_beneath(g->out_fd, parent, O_RDONLY | O_DIRECTORY, 0, err);
+    AUTO_FD fd = !slash ? openat(g->out_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                        : fs_open_beneath(g->out_fd, parent, O_RDONLY | O_DIRECTORY, 0, err);
     if (fd < 0)
         return err_is_set(err) ? -1 : err_sys(err, "open the folder");
-    return symlinkat(json_get_str(entry, "link"), fd, name.p) < 0 ? err_sys(err, "make the link %s", path) : 0;
+    return symlinkat(json_get_str(entry, "link"), fd, name) < 0 ? err_sys(err, "make the link %s", path) : 0;
 }
 
 /* Links last: nothing is ever put through one. */

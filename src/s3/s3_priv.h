@@ -105,7 +105,7 @@ enum fault_cure s3_find_cure(struct s3 *s3, const struct fault *f);
 bool s3_apply_cure(struct s3 *s3, enum fault_cure cure, const struct fault *f, const char *access_key_id);
 /* Amazon redirects to other regions: berth goes there by itself, signed for them, and nowhere else. */
 bool s3_keeps_redirects(struct s3 *s3);
-int s3_report(struct s3 *s3, const struct s3_ask *ask, const struct fault *f, bool versioned, struct err *err);
+int s3_report(struct s3 *s3, const struct s3_ask *ask, const struct fault *answer, bool versioned, struct err *err);
 
 /* ---- what is known now ---- */
 
