@@ -33,10 +33,13 @@ class Version:
 
     @property
     def etag(self):
-        """`etag`: "md5" (the default), "weak", "none", or any other word, which gets the version's number."""
+        """`etag`: "md5" (the default), "weak", "none", one in quotes, or any other word, which gets the version's
+        number."""
         given = self.options.get("etag", "md5")
         if given == "none":
             return None
+        if given.startswith('"'):
+            return given
         if given == "md5":
             return f'"{self.content.hex("md5")}"'
         return f'W/"{self.number}"' if given == "weak" else f'"{given}-{self.number + 1}"'

@@ -110,9 +110,8 @@ def complete(bucket, request, body):
     if not bodies or any(len(b) < MIN_PART for b in bodies[:-1]):
         raise Refused(400, "EntityTooSmall" if bodies else "MalformedXML")
     del bucket.uploads[request.query["uploadId"]]
-    o = bucket.objects[request.key] = s3.Object(request.key, b"".join(bodies), etag="none")
     whole = hashlib.md5(b"".join(hashlib.md5(b).digest() for b in bodies)).hexdigest()
-    o.options["headers"] = {"ETag": f'"{whole}-{len(bodies)}"'}
+    bucket.objects[request.key] = s3.Object(request.key, b"".join(bodies), etag=f'"{whole}-{len(bodies)}"')
     return s3.document(200, f"<CompleteMultipartUploadResult><Key>{escape(request.key)}</Key><ETag>&quot;{whole}-{len(bodies)}"
                             "&quot;</ETag></CompleteMultipartUploadResult>")
 
