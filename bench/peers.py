@@ -27,7 +27,7 @@ class Peers:
         self.aws = "/usr/bin/aws" if os.access("/usr/bin/aws", os.X_OK) else "aws"
         for name, probe in (("awscli", [self.aws, "--version"]), ("rclone", ["rclone", "--version"]), ("s3cmd", ["s3cmd", "--version"]),
                             ("aria2c", ["aria2c", "--version"]), ("curl", ["curl", "--version"]), ("s5cmd", ["s5cmd", "version"])):
-            if shutil.which(probe[0]):
+            if shutil.which(probe[0]) and name in os.environ.get("BENCH_PEERS", name).split(","):
                 self.versions[name] = version(probe)
         for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
             os.environ.pop(name, None)  # what the machine has set is for other servers
