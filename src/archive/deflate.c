@@ -47,7 +47,11 @@ size_t deflate_block(struct deflater *d, const uint8_t *in, size_t n, uint8_t *o
     s->level_buf_size = sizeof d->level_memory;
     s->gzip_flag = IGZIP_GZIP_NO_HDR; /* for the CRC; the trailer is never reached */
     s->flush = FULL_FLUSH;
-    s->next_in = (uint8_t *)(uintptr_t)in; /* only read */
+    const union {
+        const uint8_t *given;
+        uint8_t *wanted; /* ISA-L only reads there */
+    } input = {.given = in};
+    s->next_in = input.wanted;
     s->avail_in = (uint32_t)n;
     bool fits = true;
     do {

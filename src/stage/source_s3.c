@@ -62,6 +62,9 @@ static void file_s3(struct source *base, size_t i, struct source_file *out)
     s3_resolution_get(s->now, i, &o);
     buf_reset(&s->location);
     s3_location(s->s3, o.key, &s->location);
+    /* A checksum that the job states was checked for no blob that came without it: those are other origins. */
+    if (base->input->s3.checksum_sha256 && s->now->single)
+        buf_addf(&s->location, "#sha256=%s", base->input->s3.checksum_sha256);
     *out = (struct source_file){.path = o.path,
                                 .location = buf_str(&s->location),
                                 .version = version_of(&o, &s->version),

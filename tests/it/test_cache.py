@@ -117,6 +117,18 @@ def test_the_same_object_by_prefix_and_by_key_is_kept_once(jobs, cache, s3):
     assert cache("stat")["blobs_bytes"] == 100_000
 
 
+def test_a_cached_object_does_not_pass_for_another_checksum(jobs, s3):
+    bucket = s3.bucket()
+    s3.fill(bucket, {"f": "the content"})
+    right, wrong = hashlib.sha256(b"the content").hexdigest(), hashlib.sha256(b"another").hexdigest()
+    assert jobs(bucket, "f").code == 0
+    refused = jobs(bucket, "f", ChecksumSHA256=wrong)
+    assert refused.code == 125 and wrong in refused.errors and right in refused.errors, refused
+    assert jobs(bucket, "f", ChecksumSHA256=right).code == 0
+    again = jobs(bucket, "f", ChecksumSHA256=wrong)
+    assert again.code == 125, again
+
+
 def test_an_unreachable_origin_is_an_error_or_by_choice_the_copy_of_before(jobs, relay, s3):
     bucket = s3.bucket()
     s3.put(bucket, "k", "kept")
