@@ -80,7 +80,7 @@ static int mount_local(struct stage *s, size_t input, struct stage_mount *out, s
     const struct input *in = &s->inputs[input];
     const char *name = strrchr(src->host_path, '/') + 1;
     if (source_local_recheck(src, err) < 0)
-        return err_wrap(err, "input %s", src->label);
+        return stage_name_input(err, src->label);
     bool below = src->single && !span_eq(path_basename(span_of(in->target)), span_of(name));
     *out = (struct stage_mount){.source = src->host_path,
                                 .target = below ? arena_printf(s->arena, "%s/%s", in->target, name) : in->target,

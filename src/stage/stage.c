@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -191,6 +192,17 @@ static void watch(struct stage *s)
     }
 }
 
+int stage_name_input(struct err *err, const char *label)
+{
+    size_t n = strlen(label);
+    if (strncmp(err->text, label, n) != 0 || err->text[n] != ':')
+        return err_wrap(err, "input %s", label);
+    struct err bare = *err;
+    err_clear(err);
+    err_set(err, bare.kind, "input %s", bare.text);
+    return bare.hint[0] ? err_hint(err, "%s", bare.hint) : -1;
+}
+
 int stage_run_inputs(struct stage *s, struct err *err)
 {
     size_t want = s->opts.parallel ? s->opts.parallel : STAGE_PARALLEL_DEFAULT;
@@ -216,7 +228,7 @@ int stage_run_inputs(struct stage *s, struct err *err)
     if (s->shared.failed < s->n) {
         struct stage_input *in = &s->in[s->shared.failed];
         if (in->own.err.kind != ERR_CANCELLED)
-            err_wrap(&in->own.err, "input %s", in->source->label);
+            stage_name_input(&in->own.err, in->source->label);
         return err_move(err, &in->own.err);
     }
     return err_is_set(err) ? -1 : 0;

@@ -116,6 +116,8 @@ struct stage {
 
 void source_s3_logout(struct stage *s); /* after the last source is gone */
 void stage_warn(struct stage *s, size_t input, const char *fmt, ...) ATTR_PRINTF(3, 4);
+/* Say which input it is, once: most errors of sources begin with the label already. Returns -1. */
+int stage_name_input(struct err *err, const char *label);
 void store_folder_release(struct stage *s);
 /* Below the folder of `berth fetch`: the target, without its slash, and the path. Owned. */
 char *store_folder_path(const struct stage_input *in, const char *path, struct err *err);

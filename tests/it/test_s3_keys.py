@@ -110,6 +110,7 @@ def test_an_exact_key_that_is_missing_is_an_error_and_never_a_prefix(berth, s3, 
     got, found = fetched(berth, f"s3://{bucket}/models/test", s3.env)
     assert got.code == 1 and found == {}
     assert "no such object" in got.errors and "'models/test/' is a folder" in got.errors, got
+    assert f"berth: input s3://{bucket}/models/test: no such object" in got.errors, got
     got = run(berth, servers, bacalhau([s3_input(bucket, "models/test")], TAR), env=s3.env)
     assert got.code == 125 and got.out == b"" and "no such object" in got.errors
 
