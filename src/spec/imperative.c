@@ -5,6 +5,8 @@
 #include "spec/spec.h"
 #include "spec/value.h"
 
+#include <string.h>
+
 #define INPUT_TARGET           "/inputs"
 #define INPUT_FORM             "expected URI[:PATH] or src=URI,dst=PATH,opt=NAME=VALUE"
 #define SHOWN_MAX              120
@@ -102,6 +104,20 @@ static void split_target(struct fields *f)
     }
 }
 
+/* What an error may show of a word. What follows '?' or '=' may be a secret (a pre-signed URL in the wrong place, say),
+ * and so may what stands before '@'. */
+static struct span shown(struct span word)
+{
+    static const char ends[] = {'?', '#', '='};
+    for (size_t i = 0; i < word.n; i++)
+        if (memchr(ends, word.p[i], sizeof ends))
+            word.n = i;
+    const char *login_end = word.n ? memchr(word.p, '@', word.n) : NULL;
+    if (login_end)
+        word = (struct span){login_end + 1, word.n - (size_t)(login_end + 1 - word.p)};
+    return span_head(word, SHOWN_MAX);
+}
+
 /* The option's value, with its slot emptied so that what is left over at the end is unknown. */
 static const char *take_option(struct arena *a, struct fields *f, const char *name)
 {
@@ -119,8 +135,8 @@ static int no_more_options(const struct fields *f, const char *known, struct err
 {
     for (size_t i = 0; i < f->option_count; i++)
         if (f->options[i].p)
-            return err_set(err, ERR_USAGE, "unknown option 'opt=%.*s'; expected %s",
-                           SPAN_FMT(span_head(f->options[i], SHOWN_MAX)), known);
+            return err_set(err, ERR_USAGE, "unknown option 'opt=%.*s'; expected %s", SPAN_FMT(shown(f->options[i])),
+                           known);
     return 0;
 }
 
@@ -222,7 +238,7 @@ static int input_by_scheme(struct arena *a, struct fields *f, struct input *in, 
     const char *colon = f->uri.p ? memmem(f->uri.p, f->uri.n, after, strlen(after)) : NULL;
     if (!colon)
         return err_set(err, ERR_USAGE, "'%.*s' has no scheme; expected s3://, hf://, ollama://, http(s):// or file://",
-                       SPAN_FMT(span_head(f->uri, SHOWN_MAX)));
+                       SPAN_FMT(shown(f->uri)));
     struct span scheme = {f->uri.p, (size_t)(colon - f->uri.p)};
     struct span place = {colon + 3, f->uri.n - scheme.n - 3};
     if (span_eq(scheme, SPAN_LIT("s3")))
@@ -331,7 +347,7 @@ static int publisher_by_scheme(struct arena *a, struct fields *f, struct publish
     if (span_eq(scheme, SPAN_LIT("ipfs")))
         return err_set(err, ERR_UNSUPPORTED, "not supported: publisher 'ipfs'");
     return err_set(err, ERR_USAGE, "'%.*s'; expected s3://BUCKET/KEY, file:///PATH, s3managed or local",
-                   SPAN_FMT(span_head(f->uri, SHOWN_MAX)));
+                   SPAN_FMT(shown(f->uri)));
 }
 
 int spec_parse_publisher(struct arena *a, struct span pub, struct publisher *out, struct err *err)

@@ -190,3 +190,12 @@ def test_F34_a_job_file_that_is_refused_is_not_quoted_with_its_secrets(berth, co
     result = berth(*command, berth.job(job))
     assert result.code == 1, result
     assert leaks({"stdout": result.out, "stderr": result.err}) == []
+
+
+@pytest.mark.parametrize("address", ["https://h/k?X-Amz-Credential=AKIA-CANARY&X-Amz-Signature=CANARY", "https://CANARY:CANARY@h/k"])
+def test_F34_an_address_in_the_wrong_place_is_not_repeated(berth, address):
+    (berth.cwd / "results").mkdir()
+    for words in (["publish", "results", address], ["publish", "--json", "results", address], ["run", "--publish", address, "no.json"],
+                  ["fetch", f"nosuch+{address}", "out"], ["fetch", f"src=s3://b/k,opt=token={address}", "out"]):
+        got = berth(*words)
+        assert got.code != 0 and b"CANARY" not in got.out and "CANARY" not in got.errors, (words, got)
