@@ -1,0 +1,21 @@
+/* route: which route a method and a path belong to. Pure. */
+#ifndef BERTH_HTTPD_ROUTE_H
+#define BERTH_HTTPD_ROUTE_H
+
+#include "base/str.h"
+#include "httpd/httpd.h"
+
+struct route_match {
+    const struct httpd_route *route; /* NULL: none */
+    bool path_known;                 /* another method would do */
+    struct span names[HTTPD_PARAMS_MAX];
+    struct span values[HTTPD_PARAMS_MAX]; /* of the path */
+    size_t n;
+};
+
+void route_find(const struct httpd_route *routes, size_t n, const char *method, const char *path,
+                struct route_match *out);
+/* "GET, HEAD, PUT" for the routes of this path. */
+void route_allowed(const struct httpd_route *routes, size_t n, const char *path, struct buf *out);
+
+#endif
