@@ -1,4 +1,4 @@
-/* Whole files: the examples of this project, and a folder of real ones where there is one (BERTH_CASES_DIR). */
+/* Whole files: the examples of this project, and a folder of real ones where there is one (BERTH_TEST_CASES). */
 #include "test_spec.h"
 
 #include "base/fs.h"
@@ -87,13 +87,14 @@ static void check_row(const char *dir, struct span file, struct span wanted, str
 static void real_files_get_the_verdict_they_should(void **state)
 {
     (void)state;
-    const char *dir = getenv("BERTH_CASES_DIR");
+    const char *dir = getenv("BERTH_TEST_CASES");
     struct err err = ERR_INIT;
-    AUTO_FD fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd < 0) {
-        print_message("no folder of real job files (BERTH_CASES_DIR): skipped\n");
+    if (!dir || !*dir) {
+        print_message("no folder of real job files (BERTH_TEST_CASES): skipped\n");
         skip();
     }
+    AUTO_FD fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(fd >= 0);
     AUTO_BUF list;
     buf_init(&list, SPEC_FILE_MAX);
     assert_works(fs_read_file(fd, "README.md", SPEC_FILE_MAX, &list, &err), &err);
