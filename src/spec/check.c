@@ -24,12 +24,20 @@ static void check_outputs(struct reader *r, const struct node *root, const struc
     }
 }
 
+static void run_by_market(struct reader *r, const char *at, const char *what)
+{
+    not_run_once(r, at, what);
+    for (size_t i = 0; i < r->unsupported.n; i++)
+        if (str_eq(r->unsupported.v[i].what, what))
+            r->unsupported.v[i].by_market = true;
+}
+
 static void note_not_run(struct reader *r, const struct job *job)
 {
     if (job->op_count > 1)
         not_run_once(r, "ops", "several ops");
     if (job->count > 1)
-        not_run_once(r, "Count", "Count above 1: several executions need a server");
+        run_by_market(r, "Count", "Count above 1: several executions need a server");
     if (str_eq(job->type, "ops"))
         not_run_once(r, "Type", "job type 'ops': every machine at once needs a server");
     for (size_t i = 0; i < job->op_count; i++) {
@@ -65,6 +73,17 @@ void job_check(struct reader *r, const struct node *root, struct job *job)
     job->unsupported_count = r->unsupported.n;
     job->warnings = r->warnings.v;
     job->warning_count = r->warnings.n;
+}
+
+int spec_check_market(const struct job *job, struct err *err)
+{
+    for (size_t i = 0; i < job->unsupported_count; i++) {
+        const struct unsupported *u = &job->unsupported[i];
+        if (!u->by_market)
+            return err_set(err, ERR_UNSUPPORTED, "%s: markets do not run this yet: %s%s%s", job->file, u->what,
+                           *u->at ? ", at " : "", u->at);
+    }
+    return 0;
 }
 
 int spec_check_runnable(const struct job *job, struct err *err)

@@ -164,6 +164,7 @@ struct registry_auth {
 struct unsupported {
     const char *what; /* "ops[1]: several ops" */
     const char *at;
+    bool by_market; /* a market runs it */
 };
 
 enum op_kind { OP_RUN, OP_CREATE_VOLUME };

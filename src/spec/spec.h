@@ -66,6 +66,9 @@ json_t *spec_to_bacalhau(const struct job *job, struct err *err);
 /* -1 with ERR_UNSUPPORTED, the name and place of the first thing that `berth run` does not do. */
 int spec_check_runnable(const struct job *job, struct err *err);
 
+/* Likewise, of what no market runs: several executions it does. */
+int spec_check_market(const struct job *job, struct err *err);
+
 /* How `Partition` divides the keys of a source over `count` executions: FNV-1a 32 of the partition key modulo count;
  * what does not match belongs to 0. The partition key of `object` is the whole object key; the others look at the key
  * without `source_key` (as written; a trailing star is dropped) and one slash after it. One thread at a time. */

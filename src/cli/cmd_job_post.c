@@ -1,0 +1,218 @@
+/* berth job post: a job file to a market. */
+#include "base/clock.h"
+#include "base/rng.h"
+#include "base/yaml.h"
+#include "cli/jobfile.h"
+#include "cli/remote.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static struct {
+    const char *file, *market, *publish, *credentials, *key;
+    uint64_t timeout_ms, queue_ms, total_ms;
+    double priority;
+    struct strv vars, labels;
+    bool wait, follow, id_only, strict;
+} a = {.priority = -1e9};
+
+static const struct opt options[] = {
+    {.name = "file",
+     .letter = 'f',
+     .type = OPT_STR,
+     .into = &a.file,
+     .meta = "FILE",
+     .help = "The job file; - is standard input"},
+    {.name = "market",
+     .letter = 'm',
+     .type = OPT_STR,
+     .into = &a.market,
+     .meta = "MARKET",
+     .help = "Which market is to run it"},
+    {.name = "timeout",
+     .type = OPT_DURATION,
+     .into = &a.timeout_ms,
+     .meta = "TIME",
+     .unit_ms = 60000,
+     .help = "Stop the container after so long; a bare number is minutes"},
+    {.name = "queue-timeout",
+     .type = OPT_DURATION,
+     .into = &a.queue_ms,
+     .meta = "TIME",
+     .unit_ms = 60000,
+     .help = "Give up when no node took it for so long"},
+    {.name = "total-timeout",
+     .type = OPT_DURATION,
+     .into = &a.total_ms,
+     .meta = "TIME",
+     .unit_ms = 60000,
+     .help = "Give up after so long, whatever it is doing"},
+    {.name = "priority",
+     .type = OPT_NUMBER,
+     .into = &a.priority,
+     .meta = "N",
+     .help = "-100 to 100; each step is worth a minute of waiting"},
+    {.name = "label", .letter = 'l', .type = OPT_LIST, .into = &a.labels, .meta = "K=V", .help = "A label of the job"},
+    {.name = "var",
+     .letter = 'V',
+     .type = OPT_LIST,
+     .into = &a.vars,
+     .meta = "NAME=VALUE",
+     .help = "Fill {{.NAME}} in the job file"},
+    {.name = "publish",
+     .letter = 'p',
+     .type = OPT_STR,
+     .into = &a.publish,
+     .meta = "PUB",
+     .help = "Where results go, instead of the job's own: s3://BUCKET/KEY"},
+    {.name = "credentials",
+     .type = OPT_STR,
+     .into = &a.credentials,
+     .meta = "FROM",
+     .help = "Hand over credentials for its inputs and results: env (AWS_*)"},
+    {.name = "wait", .type = OPT_FLAG, .into = &a.wait, .help = "Wait for its end, and end with its exit code"},
+    {.name = "follow", .type = OPT_FLAG, .into = &a.follow, .help = "Show its log, too"},
+    {.name = "id-only", .type = OPT_FLAG, .into = &a.id_only, .help = "Print nothing but the job's id"},
+    {.name = "idempotency-key",
+     .type = OPT_STR,
+     .into = &a.key,
+     .meta = "TEXT",
+     .help = "Posting it again with the same key is the same job"},
+    GLOBAL_OPTIONS,
+};
+
+/* The file as JSON, whatever it was written in; checked here first, since errors here have line numbers. */
+static json_t *read_definition(struct err *err)
+{
+    AUTO_BUF text;
+    struct job *job = NULL;
+    buf_init(&text, SPEC_FILE_MAX + 1);
+    if (jobfile_read(a.file, &text, err) < 0)
+        return NULL;
+    const struct spec_opts so = {.file = a.file, .vars = (const char *const *)a.vars.v};
+    if (spec_parse(buf_span(&text), &so, &job, err) < 0)
+        return NULL;
+    for (size_t i = 0; i < job->warning_count && !globals.quiet; i++)
+        fprintf(stderr, "berth: %s: %s\n", a.file, job->warnings[i]);
+    job_free(job);
+    struct span s = span_trim(buf_span(&text));
+    return s.n && s.p[0] == '{' ? json_parse(s, err) : yaml_parse(s, NULL, err);
+}
+
+static int put_credentials(json_t *body, struct err *err)
+{
+    static const struct {
+        const char *env, *name;
+    } from[] = {{"AWS_ACCESS_KEY_ID", "access_key_id"},
+                {"AWS_SECRET_ACCESS_KEY", "secret_access_key"},
+                {"AWS_SESSION_TOKEN", "session_token"},
+                {"AWS_REGION", "region"}};
+    if (!a.credentials)
+        return 0;
+    if (!str_eq(a.credentials, "env"))
+        return err_set(err, ERR_USAGE, "--credentials: env is what there is");
+    json_t *c = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(from); i++)
+        if (!str_empty(getenv(from[i].env)) && json_put_str(c, from[i].name, getenv(from[i].env), err) < 0)
+            return -1;
+    if (!json_object_get(c, "access_key_id") || !json_object_get(c, "secret_access_key")) {
+        json_decref(c);
+        return err_set(err, ERR_USAGE,
+                       "--credentials env: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set");
+    }
+    return json_put(body, "credentials", c, err);
+}
+
+static int put_number(json_t *body, const char *name, uint64_t value, struct err *err)
+{
+    return value ? json_put_u64(body, name, value, err) : 0;
+}
+
+static json_t *make_body(struct err *err)
+{
+    json_t *body = json_object(), *definition = read_definition(err), *labels = remote_labels(&a.labels, err),
+           *vars = remote_labels(&a.vars, err);
+    int rc = definition && labels && vars ? 0 : -1;
+    if (rc < 0) {
+        json_decref(definition);
+        json_decref(labels);
+        json_decref(vars);
+    } else if (json_put_u64(body, "version", 1, err) < 0 || json_put_str(body, "market", a.market, err) < 0 ||
+               json_put(body, "definition", definition, err) < 0 || json_put(body, "labels", labels, err) < 0 ||
+               json_put(body, "variables", vars, err) < 0 || put_number(body, "timeout_ms", a.timeout_ms, err) < 0 ||
+               put_number(body, "queue_timeout_ms", a.queue_ms, err) < 0 ||
+               put_number(body, "total_timeout_ms", a.total_ms, err) < 0 ||
+               (a.priority > -1e8 && json_put(body, "priority", json_integer((json_int_t)a.priority), err) < 0) ||
+               (a.publish && json_put_str(body, "publish", a.publish, err) < 0) || put_credentials(body, err) < 0) {
+        rc = -1;
+    }
+    if (rc == 0)
+        return body;
+    json_decref(body);
+    return NULL;
+}
+
+static int post(struct cli *cli, struct api *api, json_t **job, struct err *err)
+{
+    char made_key[RNG_ID_MAX];
+    AUTO_JSON body = make_body(err);
+    AUTO_JSON answer = NULL;
+    if (!body || rng_id(made_key, err) < 0)
+        return -1;
+    /* With a key a lost answer costs a repetition, not a second job. */
+    const struct api_call call = {
+        .path = REMOTE_JOBS, .body = body, .idempotency_key = a.key ? a.key : made_key, .cancel = &cli->cancel};
+    if (api_call(api, &call, &answer, err) < 0)
+        return -1;
+    *job = json_incref(json_object_get(answer, "job"));
+    return *job ? 0 : err_set(err, ERR_PROTOCOL, "the server's answer names no job");
+}
+
+static int run(struct cli *cli, const struct strv *operands, struct err *err)
+{
+    struct api *api = NULL;
+    json_t *job = NULL;
+    if (cli_want_operands(operands, 0, 1, &command_job_post, err) < 0)
+        return EXIT_USAGE;
+    if (operands->n == 1 && !a.file)
+        a.file = operands->v[0];
+    if (!a.file || !a.market) {
+        err_set(err, ERR_USAGE, "job post needs --file and --market");
+        err_hint(err, "berth job post --file job.json --market gpu --timeout 10");
+        return EXIT_USAGE;
+    }
+    int code = EXIT_BERTH;
+    if (remote_open(cli, &api, err) == 0 && post(cli, api, &job, err) == 0) {
+        const char *id = json_get_str(job, "id");
+        code = 0;
+        if (a.id_only)
+            puts(id);
+        else if (globals.json && !a.follow && !a.wait)
+            cli_print_json(json_incref(job), err);
+        else if (!globals.quiet)
+            fprintf(stderr, "posted %s to %s\n", id, a.market);
+        fflush(stdout);
+        if ((a.wait || a.follow) && remote_logs(cli, api, id, 0, true, a.follow, &code, err) < 0)
+            code = err->kind == ERR_CANCELLED ? cli_signal_exit_code() : EXIT_BERTH;
+    }
+    json_decref(job);
+    api_free(api);
+    strv_release(&a.vars);
+    strv_release(&a.labels);
+    return code;
+}
+
+const struct command command_job_post = {
+    .about = {.name = "job post",
+              .summary = "Post a job to a market",
+              .args = "[FILE]",
+              .about =
+                  "Sends a job file (either dialect) to the server of server.url, where a node of the market takes "
+                  "it. With --wait it waits for the end and ends with the container's exit code, with --follow it "
+                  "shows the log meanwhile. An interrupted wait leaves the job alone; `berth job stop` stops it.",
+              .examples = "berth job post --file s3-public.json --market nvidia-3090 --timeout 10\n"
+                          "berth job post --file job.yaml --market gpu --wait --publish s3://bucket/results/{jobID}/\n"
+                          "id=$(berth job post -f job.json -m gpu --id-only)"},
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,304 @@
+/* One request from its head to its answer: who asks, how often, with what body; errors to statuses. */
+#include "server/server_priv.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/near.h"
+
+#include <stdio.h>
+
+#define BEARER     "Bearer "
+#define WHO_MAX    128
+#define FAILED_KEY "failed "
+
+/* What a request that waits keeps between its runs. */
+struct waiting {
+    struct market_caller caller;
+    json_t *body;
+};
+
+static void drop_waiting(void *p)
+{
+    struct waiting *w = p;
+    market_secrets_free(w->body);
+    free(w);
+}
+
+/* --- errors ------------------------------------------------------------------------------------------------------- */
+
+struct refusal {
+    int status;
+    const char *code;
+};
+
+static struct refusal refusal_of(enum err_kind kind)
+{
+    switch (kind) {
+    case ERR_USAGE:
+    case ERR_INVALID:
+        return (struct refusal){400, "invalid"};
+    case ERR_DENIED:
+        return (struct refusal){403, "denied"};
+    case ERR_NOTFOUND:
+        return (struct refusal){404, "not_found"};
+    case ERR_EXISTS:
+        return (struct refusal){409, "exists"};
+    case ERR_REFUSED:
+        return (struct refusal){409, "conflict"};
+    case ERR_CHANGED:
+        return (struct refusal){409, "lost"};
+    case ERR_LIMIT:
+        return (struct refusal){429, "limit"};
+    case ERR_UNSUPPORTED:
+        return (struct refusal){422, "unsupported"};
+    case ERR_BUSY:
+    case ERR_TRANSIENT:
+    case ERR_TIMEOUT:
+        return (struct refusal){503, "busy"};
+    default:
+        return (struct refusal){500, "internal"};
+    }
+}
+
+static void put_error(struct call *c, const struct refusal *r, const struct err *e, json_t *more)
+{
+    struct err err = ERR_INIT;
+    AUTO_JSON out = json_object();
+    json_t *error = json_object();
+    json_put_str(error, "code", r->code, &err);
+    json_put_str(error, "message", r->status == 500 ? "the server failed" : e->text, &err);
+    if (r->status == 500)
+        json_put_str(error, "hint", "its log says why", &err);
+    else if (*e->hint)
+        json_put_str(error, "hint", e->hint, &err);
+    json_put(out, "error", error, &err);
+    if (more)
+        json_object_update_missing(out, more);
+    c->resp->status = r->status;
+    buf_reset(&c->resp->body);
+    if (err_is_set(&err) || json_write(out, false, &c->resp->body, &err) < 0)
+        buf_adds(&c->resp->body, "{\"error\":{\"code\":\"internal\",\"message\":\"out of memory\"}}");
+    if (r->status == 503 || r->status == 429)
+        httpd_add_header(c->resp, "Retry-After", "1");
+    if (r->status == 401)
+        httpd_add_header(c->resp, "WWW-Authenticate", "Bearer");
+    if (r->status == 500)
+        log_error("server", "%s %s: %s", httpd_method(c->req),
+                  ((const struct route_about *)httpd_about(c->req))->pattern, e->text);
+}
+
+static void refuse(struct call *c, int status, const char *code, const char *text, const char *hint)
+{
+    struct err e = ERR_INIT;
+    err_set(&e, ERR_INVALID, "%s", text);
+    if (hint)
+        err_hint(&e, "%s", hint);
+    put_error(c, &(struct refusal){status, code}, &e, NULL);
+}
+
+/* --- who asks ----------------------------------------------------------------------------------------------------- */
+
+/* False: answered already. A token that is tried in vain costs its address a request of a bucket of its own. */
+static bool authenticate(struct call *c, const struct route_about *about)
+{
+    const char *header = httpd_header(c->req, "Authorization");
+    char failed[WHO_MAX];
+    struct err err = ERR_INIT;
+    uint64_t now = clock_mono_ms();
+    snprintf(failed, sizeof failed, FAILED_KEY "%s", httpd_client(c->req));
+    bool has = header && strncmp(header, BEARER, sizeof BEARER - 1) == 0;
+    if (has ? !rate_peek(&c->s->rate, failed, now) : !rate_take(&c->s->rate, httpd_client(c->req), now)) {
+        metrics_limited(&c->s->metrics);
+        refuse(c, 429, "limit", "too many requests from this address", "slow down");
+        return false;
+    }
+    if (!has && about->roles == 0)
+        return true;
+    if (!has) {
+        refuse(c, 401, "unauthenticated", "this needs a token", "send it as Authorization: Bearer TOKEN");
+        return false;
+    }
+    if (market_token_auth(c->m, span_of(header + sizeof BEARER - 1), &c->caller, &err) < 0) {
+        if (err.kind != ERR_DENIED) {
+            struct refusal r = refusal_of(err.kind);
+            put_error(c, &r, &err, NULL);
+            return false;
+        }
+        rate_take(&c->s->rate, failed, now);
+        put_error(c, &(struct refusal){401, "unauthenticated"}, &err, NULL);
+        return false;
+    }
+    if (!rate_take(&c->s->rate, c->caller.token, now)) {
+        metrics_limited(&c->s->metrics);
+        refuse(c, 429, "limit", "too many requests with this token", "slow down");
+        return false;
+    }
+    if (about->roles && !(about->roles & (1u << c->caller.role))) {
+        refuse(c, 403, "denied", "a token of this role may not do that", NULL);
+        return false;
+    }
+    return true;
+}
+
+/* --- what is asked ------------------------------------------------------------------------------------------------ */
+
+static bool is_one_of(const char *name, const char *const *names)
+{
+    for (size_t i = 0; names && names[i]; i++)
+        if (str_eq(name, names[i]))
+            return true;
+    return false;
+}
+
+static size_t count(const char *const *names)
+{
+    size_t n = 0;
+    while (names[n])
+        n++;
+    return n;
+}
+
+static int unknown(const char *what, const char *name, const char *const *names, struct err *err)
+{
+    err_set(err, ERR_INVALID, "%s '%.100s' is unknown here", what, name);
+    const char *near = names ? near_best(span_of(name), names, count(names)) : NULL;
+    return near ? err_hint(err, "did you mean '%s'?", near) : -1;
+}
+
+static int check_members(const struct route_about *about, const json_t *body, struct err *err)
+{
+    const char *name;
+    json_t *value;
+    int64_t version = 1;
+    json_object_foreach((json_t *)(uintptr_t)body, name, value)
+    {
+        bool known = str_eq(name, "version") || (about->node_message && str_eq(name, "node"));
+        if (!known && !is_one_of(name, about->members))
+            return unknown("member", name, about->members, err);
+    }
+    const json_t *v = json_object_get(body, "version");
+    if (v && (!json_get_i64(body, "version", &version) || version != 1))
+        return err_set(err, ERR_INVALID, "version: this server speaks version 1");
+    return !v && about->node_message ? err_set(err, ERR_INVALID, "version: missing") : 0;
+}
+
+struct queries {
+    const struct route_about *about;
+    struct err *err;
+};
+
+static int check_query(void *ctx, const char *name)
+{
+    struct queries *q = ctx;
+    return is_one_of(name, q->about->queries) ? 0 : unknown("query", name, q->about->queries, q->err);
+}
+
+static int read_body(struct call *c, const struct route_about *about, struct err *err)
+{
+    struct span text = httpd_body(c->req);
+    struct queries q = {about, err};
+    if (httpd_each_query(c->req, check_query, &q) != 0)
+        return -1;
+    if (!about->members)
+        return text.n == 0 ? 0 : err_set(err, ERR_INVALID, "this takes no body");
+    c->body = json_parse(text, err);
+    if (!c->body)
+        return err_wrap(err, "body");
+    if (!json_is_object(c->body))
+        return err_set(err, ERR_INVALID, "body: must be an object");
+    if (check_members(about, c->body, err) < 0)
+        return -1;
+    if (!about->node_message || c->caller.role == MARKET_JOIN)
+        return 0;
+    const char *node = NULL;
+    if (body_need(c, "node", err) < 0 || body_str(c, "node", &node, err) < 0)
+        return -1;
+    /* A token that has not said hello is for any node that does. */
+    return !*c->caller.node && str_eq(about->pattern, "/api/v1/node/hello") ? 0
+                                                                            : market_check_node(&c->caller, node, err);
+}
+
+/* --- the answer --------------------------------------------------------------------------------------------------- */
+
+static enum httpd_verdict wait_on(struct call *c)
+{
+    if (httpd_state(c->req)) {
+        c->body = NULL; /* the request's already */
+    } else {
+        struct waiting *w = calloc(1, sizeof *w);
+        if (!w) {
+            refuse(c, 503, "busy", "out of memory", NULL);
+            return HTTPD_DONE;
+        }
+        w->caller = c->caller;
+        w->body = c->body;
+        c->body = NULL;
+        httpd_set_state(c->req, w, drop_waiting);
+    }
+    c->resp->wait_ms = c->wait_ms;
+    return HTTPD_WAIT;
+}
+
+static bool is_database_trouble(enum err_kind kind)
+{
+    return kind == ERR_TRANSIENT || kind == ERR_TIMEOUT || kind == ERR_SYSTEM || kind == ERR_CORRUPT;
+}
+
+static void answer_call(struct call *c, int rc, json_t *out, const struct err *err)
+{
+    struct err writing = ERR_INIT;
+    if (rc < 0) {
+        struct refusal r = refusal_of(err->kind);
+        put_error(c, &r, err, out);
+    } else if (!c->answered) {
+        c->resp->status = c->status;
+        if (json_write(out, false, &c->resp->body, &writing) < 0)
+            put_error(c, &(struct refusal){500, "internal"}, &writing, NULL);
+    }
+}
+
+enum httpd_verdict server_handle(void *ctx, struct httpd_request *req, struct httpd_response *resp)
+{
+    const struct route_about *about = httpd_about(req);
+    struct call c = {.s = ctx, .req = req, .resp = resp, .status = 200};
+    struct err err = ERR_INIT;
+    json_t *out = NULL;
+    enum httpd_verdict verdict = HTTPD_DONE;
+    struct waiting *w = httpd_state(req);
+    c.m = server_take(c.s, &err);
+    if (!c.m) {
+        log_error("server", "database: %s", err.text);
+        refuse(&c, 503, "busy", "the database does not answer", "try again a little later");
+        return HTTPD_DONE;
+    }
+    if (w) {
+        c.caller = w->caller;
+        c.body = w->body;
+    }
+    if (w || authenticate(&c, about)) {
+        int rc = w ? 0 : read_body(&c, about, &err);
+        if (rc == 0)
+            rc = about->run(&c, &out, &err);
+        if (rc == 0 && c.wait)
+            verdict = wait_on(&c);
+        else
+            answer_call(&c, rc, out, &err);
+    }
+    server_give(c.s, c.m, is_database_trouble(err.kind));
+    if (c.secret)
+        market_secrets_free(out);
+    else
+        json_decref(out);
+    if (!w)
+        json_decref(c.body);
+    return verdict;
+}
+
+enum httpd_verdict server_page(void *ctx, struct httpd_request *req, struct httpd_response *resp)
+{
+    const struct server_page *page = httpd_about(req);
+    (void)ctx;
+    resp->content_type = page->type;
+    resp->fixed = page->bytes;
+    return HTTPD_DONE;
+}

@@ -1,0 +1,82 @@
+/* URLs for published results: signed with the credentials that the job brought, else with the server's own. */
+#include "server/server_priv.h"
+
+#include "base/clock.h"
+#include "s3/creds.h"
+#include "s3/s3.h"
+
+#define PRESIGN_S_DEFAULT 1800
+
+/* The credentials of {"credentials": {…}}; false: none. */
+static bool own_keys(const json_t *secrets, struct s3_keys *out)
+{
+    const json_t *c = json_object_get(secrets, "credentials");
+    *out = (struct s3_keys){
+        .access_key_id = json_get_str(c, "access_key_id"),
+        .secret_access_key = json_get_str(c, "secret_access_key"),
+        .session_token = json_get_str(c, "session_token"),
+    };
+    return out->access_key_id && out->secret_access_key;
+}
+
+static int sign(struct call *c, const json_t *params, const struct s3_keys *keys, unsigned seconds, struct buf *url,
+                struct err *err)
+{
+    const struct publish_access *a = &c->s->opts.results;
+    const struct creds_opts who = {.job = *keys, .ambient = a->ambient, .profile = a->profile};
+    const struct s3_opts how = {
+        .http = c->s->opts.http,
+        .addressing = a->addressing,
+        .default_endpoint = a->endpoint,
+        .default_region = a->region,
+        .mirrors = a->mirrors,
+    };
+    const struct source_s3 place = {
+        .bucket = json_get_str(params, "Bucket"),
+        .key = "",
+        .endpoint = json_get_str(params, "Endpoint"),
+        .region = json_get_str(params, "Region"),
+    };
+    struct creds *creds = NULL;
+    struct s3 *s3 = NULL;
+    int rc = creds_open(&creds, &who, err) < 0 || s3_open(&s3, &place, creds, &how, err) < 0 ||
+                     s3_presign_get(s3, json_get_str(params, "Key"), json_get_str(params, "VersionID"), seconds, url,
+                                    err) < 0
+                 ? -1
+                 : 0;
+    s3_free(s3);
+    creds_free(creds);
+    return rc;
+}
+
+static int add_url(struct call *c, json_t *result, const struct s3_keys *keys, struct err *err)
+{
+    const json_t *published = json_object_get(result, "published"), *params = json_object_get(published, "Params");
+    unsigned seconds = c->s->opts.presign_s ? c->s->opts.presign_s : PRESIGN_S_DEFAULT;
+    struct err signing = ERR_INIT;
+    AUTO_BUF url;
+    buf_init(&url, 16384);
+    if (!str_eq(json_get_str(published, "Type"), "s3") || !json_get_str(params, "Bucket") ||
+        !json_get_str(params, "Key") || sign(c, params, keys, seconds, &url, &signing) < 0)
+        return json_put_str(result, "url", "", err); /* whoever has credentials of their own can get it */
+    return json_put_str(result, "url", buf_str(&url), err) < 0 ||
+                   json_put(result, "expires_ms", json_integer(clock_wall_ms() + (int64_t)seconds * 1000), err) < 0
+               ? -1
+               : 0;
+}
+
+int results_sign(struct call *c, const char *job, json_t *results, struct err *err)
+{
+    struct s3_keys keys = {0};
+    struct err none = ERR_INIT;
+    json_t *secrets = NULL;
+    int rc = 0;
+    if (market_job_secrets(c->m, &c->caller, job, &secrets, &none) < 0 && none.kind != ERR_NOTFOUND)
+        return err_move(err, &none);
+    bool own = own_keys(secrets, &keys);
+    for (size_t i = 0; i < json_array_size(results) && rc == 0; i++)
+        if (own || c->s->opts.results.ambient)
+            rc = add_url(c, json_array_get(results, i), &keys, err);
+    market_secrets_free(secrets);
+    return rc;
+}

@@ -1,0 +1,241 @@
+#include "server/server_priv.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <netinet/in.h>
+
+#define THREADS_DEFAULT  8
+#define RATE_DEFAULT     200
+#define IDLE_MARKETS_MAX 64
+#define TICK_MS          1000
+#define LISTEN_MS        1000
+#define TROUBLE_PAUSE_MS 2000
+
+/* --- connections to the database ---------------------------------------------------------------------------------- */
+
+static void wake(struct server *s, const char *what)
+{
+    httpd_wake(s->httpd, what, CLAIM_WAKES);
+}
+
+static void on_changed(void *ctx, const char *what)
+{
+    struct server *s = ctx;
+    if (s->httpd)
+        wake(s, what);
+}
+
+static int open_market(struct server *s, struct market **out, struct err *err)
+{
+    const struct market_opts mo = {.db_url = s->opts.db_url,
+                                   .keys = s->keys,
+                                   .lease_ms = s->opts.lease_ms,
+                                   .changed = on_changed,
+                                   .changed_ctx = s};
+    return market_open(out, &mo, err);
+}
+
+struct market *server_take(struct server *s, struct err *err)
+{
+    struct market *m = NULL;
+    pthread_mutex_lock(&s->idle.mu);
+    if (s->idle.n > 0)
+        m = s->idle.v[--s->idle.n];
+    pthread_mutex_unlock(&s->idle.mu);
+    if (!m)
+        open_market(s, &m, err);
+    return m;
+}
+
+void server_give(struct server *s, struct market *m, bool broken)
+{
+    if (!m)
+        return;
+    pthread_mutex_lock(&s->idle.mu);
+    if (!broken && s->idle.n < s->idle.capacity) {
+        s->idle.v[s->idle.n++] = m;
+        m = NULL;
+    }
+    pthread_mutex_unlock(&s->idle.mu);
+    market_free(m);
+}
+
+/* --- what goes on by itself --------------------------------------------------------------------------------------- */
+
+/* Housekeeping; what is wrong with the database is said once, not once a second. */
+static void *ticker(void *arg)
+{
+    struct server *s = arg;
+    bool trouble = false;
+    for (;;) {
+        struct err err = ERR_INIT, over = ERR_INIT;
+        bool more = false;
+        struct market *m = server_take(s, &err);
+        int rc = m ? market_tick(m, &more, &err) : -1;
+        server_give(s, m, rc < 0);
+        if (rc < 0 && !trouble)
+            log_error("server", "housekeeping: %s", err.text);
+        if (rc == 0 && trouble)
+            log_info("server", "housekeeping goes on");
+        trouble = rc < 0;
+        if (cancel_sleep_ms(&s->stop, more ? 1 : trouble ? TROUBLE_PAUSE_MS : TICK_MS, &over) < 0)
+            return NULL;
+    }
+}
+
+/* Wake-ups from other servers. */
+static void *listener(void *arg)
+{
+    struct server *s = arg;
+    struct market_listener *l = NULL;
+    char what[MARKET_NODE_MAX];
+    for (;;) {
+        struct err err = ERR_INIT, over = ERR_INIT;
+        int rc = l || market_listen(&l, s->opts.db_url, &err) == 0 ? market_listen_wait(l, LISTEN_MS, what, &err) : -1;
+        if (rc == 1)
+            wake(s, what);
+        if (rc < 0) {
+            log_debug("server", "wake-ups: %s", err.text);
+            market_listen_free(l);
+            l = NULL;
+        }
+        if (rc < 0 ? cancel_sleep_ms(&s->stop, TROUBLE_PAUSE_MS, &over) < 0 : cancel_level_of(&s->stop) != CANCEL_NONE)
+            break;
+    }
+    market_listen_free(l);
+    return NULL;
+}
+
+/* --- start and stop ----------------------------------------------------------------------------------------------- */
+
+static void on_done(void *ctx, const char *method, const char *pattern, int status, uint64_t us)
+{
+    struct server *s = ctx;
+    metrics_request(&s->metrics, method, pattern, status, us);
+    log_debug("server", "request (method=%s route=%s status=%d us=%llu)", method, pattern, status,
+              (unsigned long long)us);
+}
+
+static void add_routes(struct server *s, const struct route_about *about)
+{
+    for (; about->method && s->route_count < SERVER_ROUTES_MAX; about++)
+        s->routes[s->route_count++] = (struct httpd_route){.method = about->method,
+                                                           .pattern = about->pattern,
+                                                           .handler = server_handle,
+                                                           .body_max = about->body_max,
+                                                           .about = about};
+}
+
+static bool is_loopback(const char *listen)
+{
+    return strncmp(listen, "127.", 4) == 0 || strncmp(listen, "localhost:", 10) == 0 ||
+           strncmp(listen, "[::1]:", 6) == 0;
+}
+
+static int start_httpd(struct server *s, struct err *err)
+{
+    static const struct route_about *const all[] = {routes_jobs, routes_markets, routes_nodes, routes_agent,
+                                                    routes_self};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        add_routes(s, all[i]);
+    for (size_t i = 0; i < s->opts.page_count && s->route_count < SERVER_ROUTES_MAX; i++)
+        s->routes[s->route_count++] = (struct httpd_route){
+            .method = "GET", .pattern = s->opts.pages[i].path, .handler = server_page, .about = &s->opts.pages[i]};
+    const struct httpd_opts ho = {
+        .listen = s->opts.listen,
+        .tls_cert = s->opts.tls_cert,
+        .tls_key = s->opts.tls_key,
+        .routes = s->routes,
+        .route_count = s->route_count,
+        .ctx = s,
+        .threads = s->opts.threads ? s->opts.threads : THREADS_DEFAULT,
+        .done = on_done,
+    };
+    return httpd_start(&s->httpd, &ho, err);
+}
+
+static int start_threads(struct server *s, struct err *err)
+{
+    s->ticker_runs = pthread_create(&s->ticker, NULL, ticker, s) == 0;
+    s->listener_runs = s->ticker_runs && pthread_create(&s->listener, NULL, listener, s) == 0;
+    return s->listener_runs ? 0 : err_set(err, ERR_SYSTEM, "cannot start a thread");
+}
+
+/* The schema is made, and a wrong address of the database told, before anybody can connect. */
+static int open_first_market(struct server *s, struct err *err)
+{
+    struct market *m = NULL;
+    if (open_market(s, &m, err) < 0)
+        return -1;
+    server_give(s, m, false);
+    return 0;
+}
+
+int server_start(struct server **out, const struct server_opts *opts, struct err *err)
+{
+    *out = NULL;
+    if (!opts->tls_cert && !opts->insecure && !is_loopback(opts->listen)) {
+        err_set(err, ERR_REFUSED, "will not listen on %s without TLS: tokens and secrets would travel unencrypted",
+                opts->listen);
+        return err_hint(err,
+                        "give --tls-cert and --tls-key, or --insecure where something in front does the encrypting");
+    }
+    struct server *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_nomem(err);
+    s->opts = *opts;
+    pthread_mutex_init(&s->idle.mu, NULL);
+    metrics_init(&s->metrics);
+    rate_init(&s->rate, opts->requests_per_second ? opts->requests_per_second : RATE_DEFAULT);
+    s->idle.v = calloc(IDLE_MARKETS_MAX, sizeof(struct market *));
+    s->idle.capacity = IDLE_MARKETS_MAX;
+    int rc = s->idle.v ? cancel_init(&s->stop, err) : err_nomem(err);
+    if (rc < 0 || seal_keys_open(&s->keys, opts->key_file, true, err) < 0 || open_first_market(s, err) < 0 ||
+        start_httpd(s, err) < 0 || start_threads(s, err) < 0) {
+        server_stop(s);
+        return -1;
+    }
+    *out = s;
+    return 0;
+}
+
+const char *server_address(const struct server *s)
+{
+    return httpd_address(s->httpd);
+}
+
+int server_first_token(struct server *s, char **token, struct err *err)
+{
+    char text[SEAL_TOKEN_MAX];
+    *token = NULL;
+    struct market *m = server_take(s, err);
+    int rc = m ? market_token_first(m, text, err) : -1;
+    server_give(s, m, rc < 0);
+    if (rc == 1) {
+        *token = str_dup(text, err);
+        mem_wipe(text, sizeof text);
+    }
+    return rc == 1 && !*token ? -1 : rc;
+}
+
+void server_stop(struct server *s)
+{
+    if (!s)
+        return;
+    cancel_raise(&s->stop, CANCEL_STOP);
+    httpd_stop(s->httpd);
+    if (s->ticker_runs)
+        pthread_join(s->ticker, NULL);
+    if (s->listener_runs)
+        pthread_join(s->listener, NULL);
+    for (size_t i = 0; i < s->idle.n; i++)
+        market_free(s->idle.v[i]);
+    free(s->idle.v);
+    seal_keys_free(s->keys);
+    rate_release(&s->rate);
+    metrics_release(&s->metrics);
+    cancel_release(&s->stop);
+    pthread_mutex_destroy(&s->idle.mu);
+    free(s);
+}

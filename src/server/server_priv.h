@@ -1,0 +1,99 @@
+/* server, inside: calls, routes and what they share. */
+#ifndef BERTH_SERVER_SERVER_PRIV_H
+#define BERTH_SERVER_SERVER_PRIV_H
+
+#include "server/server.h"
+
+#include "base/cancel.h"
+#include "httpd/httpd.h"
+#include "market/market.h"
+#include "server/metrics.h"
+#include "server/rate.h"
+
+#include <pthread.h>
+
+#define POLL_MS           1000  /* those who wait look by themselves this often */
+#define WAIT_MAX_MS       30000 /* of a long poll */
+#define KEEP_ALIVE_MS     15000 /* of an event stream */
+#define CLAIM_WAKES       8     /* nodes woken by one job: the others look by themselves */
+#define IDEMPOTENCY_MAX   128
+#define SERVER_ROUTES_MAX 128
+
+struct server {
+    struct server_opts opts;
+    struct seal_keys *keys;
+    struct httpd *httpd;
+    struct httpd_route routes[SERVER_ROUTES_MAX];
+    size_t route_count;
+    struct metrics metrics;
+    struct rate rate;
+    struct {
+        pthread_mutex_t mu;
+        struct market **v; /* connections that nobody uses */
+        size_t n, capacity;
+    } idle;
+    pthread_t ticker, listener;
+    bool ticker_runs, listener_runs;
+    struct cancel stop;
+};
+
+/* A connection for one call: the calling thread's alone until it is given back. NULL with `err`. */
+struct market *server_take(struct server *s, struct err *err);
+/* `broken`: its last error was the database's: closed rather than kept. */
+void server_give(struct server *s, struct market *m, bool broken);
+
+#define ROLE_BIT(role) (1u << MARKET_##role)
+#define ROLES_ALL      (ROLE_BIT(POSTER) | ROLE_BIT(NODE) | ROLE_BIT(JOIN) | ROLE_BIT(OPERATOR))
+
+/* One request being answered. */
+struct call {
+    struct server *s;
+    struct market *m;
+    struct httpd_request *req;
+    struct httpd_response *resp;
+    struct market_caller caller; /* of public routes: zero where no token came */
+    json_t *body;                /* an object, or NULL */
+    int status;                  /* of success; 200 to begin with */
+    bool wait;                   /* nothing yet: run again when woken, or after wait_ms */
+    uint32_t wait_ms;
+    bool secret;   /* the answer holds secrets: wiped when it is away */
+    bool answered; /* `resp` is filled already */
+};
+
+/* What is known of a route. */
+struct route_about {
+    const char *method, *pattern;
+    unsigned roles; /* 0: public */
+    /* Members that a body may have, NULL-terminated; NULL: takes no body. "version" may always be there. */
+    const char *const *members;
+    int (*run)(struct call *c, json_t **out, struct err *err);
+    const char *const *queries; /* names that the query may have; NULL: none */
+    bool node_message;          /* "version" and "node" must be there, and the node be the caller's */
+    uint64_t body_max;
+};
+
+#define ROUTE(method_, pattern_, roles_, members_, run_, ...)                                                          \
+    {                                                                                                                  \
+        .method = method_, .pattern = pattern_, .roles = roles_, .members = members_, .run = run_, __VA_ARGS__         \
+    }
+
+extern const struct route_about routes_jobs[], routes_markets[], routes_nodes[], routes_agent[], routes_self[];
+
+enum httpd_verdict server_handle(void *ctx, struct httpd_request *req, struct httpd_response *resp);
+enum httpd_verdict server_page(void *ctx, struct httpd_request *req, struct httpd_response *resp);
+
+/* Members of the body, typed: -1 with ERR_INVALID naming the member. An absent or null one leaves *out as it is. */
+int body_str(const struct call *c, const char *name, const char **out, struct err *err);
+int body_i64(const struct call *c, const char *name, int64_t min, int64_t max, int64_t *out, struct err *err);
+int body_bool(const struct call *c, const char *name, bool *out, struct err *err);
+int body_json(const struct call *c, const char *name, json_type type, const json_t **out, struct err *err);
+int body_need(const struct call *c, const char *name, struct err *err); /* it must be there */
+int query_u32(const struct call *c, const char *name, uint32_t max, uint32_t *out, struct err *err);
+int query_page(const struct call *c, struct market_page *out, struct err *err);
+
+/* results.c: `url` and `expires_ms` into {"results": […]}, where they can be signed. */
+int results_sign(struct call *c, const char *job, json_t *results, struct err *err);
+/* logs.c: the event stream. */
+int logs_stream(struct call *c, json_t **out, struct err *err);
+
+#endif
