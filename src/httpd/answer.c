@@ -98,6 +98,14 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *out, size_t max)
     }
 }
 
+static void add_own_headers(struct MHD_Response *response, const struct httpd_response *resp)
+{
+    if (resp->content_type)
+        MHD_add_response_header(response, "Content-Type", resp->content_type);
+    for (size_t i = 0; i < resp->header_count; i++)
+        MHD_add_response_header(response, resp->headers[i].name, resp->headers[i].value);
+}
+
 static enum MHD_Result answer_stream(struct httpd_request *r, struct httpd_response *resp)
 {
     r->stream = resp->stream;
@@ -107,7 +115,7 @@ static enum MHD_Result answer_stream(struct httpd_request *r, struct httpd_respo
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_PIECE, read_stream, r, NULL);
     if (!response)
         return MHD_NO;
-    MHD_add_response_header(response, "Content-Type", resp->content_type);
+    add_own_headers(response, resp);
     MHD_add_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* proxies are to pass events on at once */
     return queue(r, resp->status, response);
@@ -134,19 +142,34 @@ static void etag_of(struct span fixed, char out[24])
     snprintf(out, 24, "\"%016" PRIx64 "\"", hash);
 }
 
+/* If-None-Match (RFC 9110, 13.1.2): "*", or a list of tags, each perhaps weak. */
+static bool client_has(const char *header, const char *etag)
+{
+    struct span rest = span_of(header), tag;
+    bool more = rest.n > 0;
+    while (more) {
+        more = span_cut(rest, ',', &tag, &rest);
+        tag = span_trim(tag);
+        if (span_starts(tag, SPAN_LIT("W/")))
+            tag = (struct span){tag.p + 2, tag.n - 2};
+        if (span_eq(tag, SPAN_LIT("*")) || span_eq(tag, span_of(etag)))
+            return true;
+    }
+    return false;
+}
+
 static enum MHD_Result answer_fixed(struct httpd_request *r, struct httpd_response *resp)
 {
     char etag[24];
     etag_of(resp->fixed, etag);
-    const char *have = httpd_header(r, "If-None-Match");
-    bool same = have && str_eq(have, etag);
+    bool same = client_has(httpd_header(r, "If-None-Match"), etag);
     struct MHD_Response *response = MHD_create_response_from_buffer(
         same ? 0 : resp->fixed.n, (void *)(uintptr_t)resp->fixed.p, MHD_RESPMEM_PERSISTENT);
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, "ETag", etag);
     MHD_add_response_header(response, "Cache-Control", "no-cache");
-    MHD_add_response_header(response, "Content-Type", resp->content_type);
+    add_own_headers(response, resp);
     return queue(r, same ? 304 : resp->status, response);
 }
 
@@ -160,13 +183,9 @@ static enum MHD_Result answer_body(struct httpd_request *r, struct httpd_respons
     if (!response)
         return MHD_NO;
     if (resp->body.n)
-        resp->body.p = NULL; /* the response frees it */
-    resp->body = (struct buf){0};
-    if (resp->content_type)
-        MHD_add_response_header(response, "Content-Type", resp->content_type);
+        resp->body = (struct buf){0}; /* the response frees it */
+    add_own_headers(response, resp);
     MHD_add_response_header(response, "Cache-Control", "no-store");
-    for (size_t i = 0; i < resp->header_count; i++)
-        MHD_add_response_header(response, resp->headers[i].name, resp->headers[i].value);
     return queue(r, resp->status, response);
 }
 

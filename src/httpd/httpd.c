@@ -11,6 +11,7 @@
 
 #define BODY_MAX_DEFAULT    (UINT64_C(8) << 20)
 #define BODIES_MAX_DEFAULT  (UINT64_C(256) << 20)
+#define HEAD_MAX_DEFAULT    16384
 #define CONNECTIONS_DEFAULT 4096
 #define THREADS_DEFAULT     8
 #define REQUEST_MS_DEFAULT  30000
@@ -90,6 +91,8 @@ static void fill_defaults(struct httpd_opts *o)
         o->body_max = BODY_MAX_DEFAULT;
     if (!o->bodies_max)
         o->bodies_max = BODIES_MAX_DEFAULT;
+    if (!o->head_max)
+        o->head_max = HEAD_MAX_DEFAULT;
     if (!o->request_ms)
         o->request_ms = REQUEST_MS_DEFAULT;
     if (!o->idle_ms)
@@ -104,6 +107,12 @@ static void log_daemon(void *cls, const char *fmt, va_list ap)
     vsnprintf(text, sizeof text, fmt, ap);
     text[strcspn(text, "\n")] = 0;
     log_debug("httpd", "%s", text);
+}
+
+static size_t unescape(void *cls, struct MHD_Connection *c, char *text)
+{
+    (void)cls, (void)c;
+    return route_unescape(text);
 }
 
 static int start_daemon(struct httpd *h, int fd, const char *cert, const char *key, struct err *err)
@@ -121,9 +130,9 @@ static int start_daemon(struct httpd *h, int fd, const char *cert, const char *k
         flags, 0, NULL, NULL, serve_access, h, MHD_OPTION_EXTERNAL_LOGGER, log_daemon, NULL, MHD_OPTION_LISTEN_SOCKET,
         fd, MHD_OPTION_THREAD_POOL_SIZE, h->opts.threads, MHD_OPTION_CONNECTION_LIMIT, h->opts.connections,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, h->opts.connections_address, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((h->opts.idle_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES_MAX,
-        MHD_OPTION_NOTIFY_COMPLETED, serve_completed, h, MHD_OPTION_NOTIFY_CONNECTION, serve_connection, h,
-        MHD_OPTION_ARRAY, cert ? tls : none, MHD_OPTION_END);
+        (unsigned)((h->opts.idle_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)h->opts.head_max * 2,
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, serve_completed, h,
+        MHD_OPTION_NOTIFY_CONNECTION, serve_connection, h, MHD_OPTION_ARRAY, cert ? tls : none, MHD_OPTION_END);
     if (h->daemon)
         return 0;
     err_set(err, ERR_SYSTEM, "the HTTP server does not start on %s", h->opts.listen);

@@ -5,9 +5,13 @@
  * returns HTTPD_WAIT; it runs again when one of the keys is woken, or at its deadline. No wake-up is lost in between:
  * watching comes first. Streams work alike.
  *
+ * A client that goes away while its request waits is noticed at the next wake-up or deadline; what the handler left
+ * with the request (httpd_set_state(), a stream) is freed then.
+ *
  * Heads, bodies, connections, and the time that a request may take to arrive are bounded. No file is ever opened but
  * certificate and key. What the frame answers by itself is JSON: {"error": {"code", "message", "hint"}}: 400, 404, 405
- * (with Allow), 413, 431, 503.
+ * (with Allow), 413, 431, 503. libmicrohttpd answers what is no HTTP and heads above twice the limit with a short page
+ * of its own; a body that was announced without its length (chunked) and passes the limit ends with the connection.
  *
  * Sources: RFC 9110, RFC 9112; event streams: the HTML standard, 9.2. */
 #ifndef BERTH_HTTPD_HTTPD_H
@@ -53,9 +57,11 @@ typedef enum httpd_verdict httpd_handler(void *ctx, struct httpd_request *req, s
 
 struct httpd_route {
     const char *method;  /* HEAD goes to GET's */
-    const char *pattern; /* "/jobs/{id}/logs"; segments in braces match one that is not empty */
+    const char *pattern; /* "/jobs/{id}/logs"; a segment in braces matches one that is not empty, a last
+                          * one "*" all the rest (parameter "*"; may be empty or hold "..") */
     httpd_handler *handler;
     uint64_t body_max; /* 0: the frame's */
+    const void *about; /* the handler's own; see httpd_about() */
 };
 
 struct httpd_opts {
@@ -68,9 +74,11 @@ struct httpd_opts {
     unsigned connections;         /* at once; 0: 4,096 */
     unsigned connections_address; /* from one address; 0: no limit of its own */
     uint64_t body_max;            /* of one request; 0: 8 MiB */
-    uint64_t bodies_max;          /* of all together; 0: 256 MiB */
+    uint64_t bodies_max;          /* of all together; above it 503; 0: 256 MiB */
+    uint32_t head_max;            /* request line and headers; 0: 16 KiB. A connection takes twice as much. */
     uint32_t request_ms;          /* to arrive whole; 0: 30,000 */
-    uint32_t idle_ms;             /* a connection without a request, or whose client takes nothing; 0: 60,000 */
+    uint32_t idle_ms;             /* a client that takes nothing of its answer; 0: 60,000. Between two requests a
+                                   * connection lasts the shorter of both times. */
     /* After each answer: the route's pattern ("" where none fits), for metrics and logs. NULL is fine. */
     void (*done)(void *ctx, const char *method, const char *pattern, int status, uint64_t us);
 };
@@ -87,6 +95,7 @@ void httpd_wake(struct httpd *h, const char *key, unsigned most);
 /* --- within handlers ---------------------------------------------------------------------------------------------- */
 
 const char *httpd_method(const struct httpd_request *r);
+const void *httpd_about(const struct httpd_request *r);                    /* of its route */
 const char *httpd_param(const struct httpd_request *r, const char *name);  /* "" where the pattern has none */
 const char *httpd_query(const struct httpd_request *r, const char *name);  /* decoded; NULL: absent */
 const char *httpd_header(const struct httpd_request *r, const char *name); /* NULL: absent */

@@ -9,14 +9,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define WAKE_SLOTS     1024 /* keys that share one wake each other for nothing, which is harmless */
-#define KEPT_MAX       16
-#define TICK_MS        200
-#define FAREWELL_S     3 /* for answers under way when the server stops */
-#define CLIENT_MAX     64
-#define HEAD_BYTES_MAX 32768
-#define STREAM_PIECE   65536
-#define STREAM_MAX     (4u << 20) /* what one next() may append */
+#define WAKE_SLOTS   1024 /* keys that share one may make a run that is about to wait look again, which is harmless */
+#define KEPT_MAX     16
+#define TICK_MS      200
+#define FAREWELL_S   3 /* for answers under way when the server stops */
+#define CLIENT_MAX   64
+#define STREAM_PIECE 65536
+#define STREAM_MAX   (4u << 20) /* what one next() may append */
 
 /* One TCP connection, for the clock that cuts off slow requests. Guarded by conns.mu. */
 struct conn {
@@ -30,7 +29,7 @@ struct waiter {
     bool listed;
     uint64_t until_ms;
     struct {
-        uint32_t slot;
+        uint64_t hash;       /* of the key */
         uint64_t generation; /* when watching began */
     } watched[HTTPD_WATCH_MAX];
     size_t watched_n;

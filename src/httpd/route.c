@@ -1,5 +1,14 @@
 #include "httpd/route.h"
 
+static bool add_param(struct route_match *m, struct span name, struct span value)
+{
+    if (m->n == HTTPD_PARAMS_MAX)
+        return false;
+    m->names[m->n] = name;
+    m->values[m->n++] = value;
+    return true;
+}
+
 static bool match_path(const struct httpd_route *route, struct span path, struct route_match *m)
 {
     struct span pattern = span_of(route->pattern);
@@ -8,12 +17,12 @@ static bool match_path(const struct httpd_route *route, struct span path, struct
     while (more_pattern && more_path) {
         struct span want, have;
         more_pattern = span_cut(pattern, '/', &want, &pattern);
+        if (!more_pattern && span_eq(want, SPAN_LIT("*")))
+            return add_param(m, want, path);
         more_path = span_cut(path, '/', &have, &path);
         if (want.n > 2 && want.p[0] == '{') {
-            if (have.n == 0 || m->n == HTTPD_PARAMS_MAX)
+            if (have.n == 0 || !add_param(m, (struct span){want.p + 1, want.n - 2}, have))
                 return false;
-            m->names[m->n] = (struct span){want.p + 1, want.n - 2};
-            m->values[m->n++] = have;
         } else if (!span_eq(want, have)) {
             return false;
         }
@@ -55,4 +64,27 @@ void route_allowed(const struct httpd_route *routes, size_t n, const char *path,
         if (str_eq(routes[i].method, "GET"))
             buf_adds(out, ", HEAD");
     }
+}
+
+static int hex_digit(char c)
+{
+    return ascii_is_digit(c)                                ? c - '0'
+           : ascii_lower(c) >= 'a' && ascii_lower(c) <= 'f' ? ascii_lower(c) - 'a' + 10
+                                                            : -1;
+}
+
+size_t route_unescape(char *text)
+{
+    char *out = text;
+    for (const char *p = text; *p; p++) {
+        int high = *p == '%' ? hex_digit(p[1]) : -1, low = high >= 0 ? hex_digit(p[2]) : -1;
+        if (low >= 0 && (high | low) != 0) {
+            *out++ = (char)(high << 4 | low);
+            p += 2;
+        } else {
+            *out++ = *p;
+        }
+    }
+    *out = 0;
+    return (size_t)(out - text);
 }

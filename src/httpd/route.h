@@ -1,4 +1,4 @@
-/* route: which route a method and a path belong to. Pure. */
+/* route: which route a method and a path belong to, and what percent-encoding means. Pure. */
 #ifndef BERTH_HTTPD_ROUTE_H
 #define BERTH_HTTPD_ROUTE_H
 
@@ -17,5 +17,9 @@ void route_find(const struct httpd_route *routes, size_t n, const char *method, 
                 struct route_match *out);
 /* "GET, HEAD, PUT" for the routes of this path. */
 void route_allowed(const struct httpd_route *routes, size_t n, const char *path, struct buf *out);
+
+/* Decode %XX in place; the new length. What is no escape stays, and so does %00: the rest of a path or a value would
+ * vanish behind a NUL, and "a%00b" must not pass for "a". */
+size_t route_unescape(char *text);
 
 #endif

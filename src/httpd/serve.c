@@ -12,6 +12,11 @@ const char *httpd_method(const struct httpd_request *r)
     return r->method;
 }
 
+const void *httpd_about(const struct httpd_request *r)
+{
+    return r->match.route->about;
+}
+
 const char *httpd_param(const struct httpd_request *r, const char *name)
 {
     for (size_t i = 0; i < r->match.n; i++)
@@ -152,8 +157,12 @@ static struct httpd_request *request_new(struct httpd *h, struct MHD_Connection 
 }
 
 /* Before a byte of the body is read. */
-static void check_length(struct httpd_request *r)
+static void check_head(struct httpd_request *r)
 {
+    const union MHD_ConnectionInfo *head =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (head && head->header_size > r->h->opts.head_max)
+        r->refused = 431;
     const char *length = httpd_header(r, "Content-Length");
     struct err err = ERR_INIT;
     uint64_t n = 0;
@@ -222,7 +231,7 @@ enum MHD_Result serve_access(void *cls, struct MHD_Connection *c, const char *ur
         if (!r)
             return MHD_NO;
         *request = r;
-        check_length(r);
+        check_head(r);
         if (r->refused) { /* answered before the body: microhttpd closes afterwards */
             conn_clock(r, 0);
             return answer_error(r, r->refused);

@@ -9,12 +9,12 @@
 #include <sys/socket.h>
 #include <time.h>
 
-static uint32_t slot_of(const char *key)
+static uint64_t hash_of(const char *key)
 {
-    uint32_t hash = 2166136261u; /* FNV-1a */
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
     for (; *key; key++)
-        hash = (hash ^ (uint8_t)*key) * 16777619u;
-    return hash % WAKE_SLOTS;
+        hash = (hash ^ (uint8_t)*key) * UINT64_C(1099511628211);
+    return hash;
 }
 
 static void unlist(struct httpd *h, struct waiter *w)
@@ -46,10 +46,10 @@ void httpd_watch(struct httpd_request *r, const char *key)
     struct waiter *w = &r->waiter;
     if (w->watched_n == HTTPD_WATCH_MAX)
         return;
-    uint32_t slot = slot_of(key);
+    uint64_t hash = hash_of(key);
     pthread_mutex_lock(&r->h->waits.mu);
-    w->watched[w->watched_n].slot = slot;
-    w->watched[w->watched_n++].generation = r->h->waits.generation[slot];
+    w->watched[w->watched_n].hash = hash;
+    w->watched[w->watched_n++].generation = r->h->waits.generation[hash % WAKE_SLOTS];
     pthread_mutex_unlock(&r->h->waits.mu);
 }
 
@@ -60,7 +60,7 @@ bool waits_suspend(struct httpd_request *r, uint32_t ms)
     bool now = false;
     pthread_mutex_lock(&h->waits.mu);
     for (size_t i = 0; i < w->watched_n; i++)
-        now |= h->waits.generation[w->watched[i].slot] != w->watched[i].generation;
+        now |= h->waits.generation[w->watched[i].hash % WAKE_SLOTS] != w->watched[i].generation;
     now |= atomic_load(&h->stopping);
     if (!now) {
         w->until_ms = clock_mono_ms() + (ms < HTTPD_WAIT_MAX_MS ? ms : HTTPD_WAIT_MAX_MS);
@@ -78,15 +78,15 @@ bool waits_suspend(struct httpd_request *r, uint32_t ms)
 
 void httpd_wake(struct httpd *h, const char *key, unsigned most)
 {
-    uint32_t slot = slot_of(key);
+    uint64_t hash = hash_of(key);
     unsigned woken = 0;
     pthread_mutex_lock(&h->waits.mu);
-    h->waits.generation[slot]++;
+    h->waits.generation[hash % WAKE_SLOTS]++;
     for (struct waiter *w = h->waits.first, *next; w && (most == 0 || woken < most); w = next) {
         next = w->next;
         bool hit = false;
         for (size_t i = 0; i < w->watched_n; i++)
-            hit |= w->watched[i].slot == slot;
+            hit |= w->watched[i].hash == hash; /* not the slot: `most` must not be spent on other keys */
         if (hit) {
             resume(h, w);
             woken++;

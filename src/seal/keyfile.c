@@ -34,6 +34,16 @@ static void add_random_key(struct buf *text)
     sodium_memzero(line, sizeof line);
 }
 
+/* What is sealed under a new key must not outlive the name of its file. */
+static int fsync_folder_of(const char *path, struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    AUTO_STR folder =
+        !slash ? str_dup(".", err) : str_dup_span((struct span){path, slash == path ? 1 : (size_t)(slash - path)}, err);
+    AUTO_FD fd = folder ? fs_open_dir(folder, err) : -1;
+    return fd < 0 ? -1 : fs_fsync(fd, folder, err);
+}
+
 /* Exclusive, so that two that start at once agree on one file. */
 static int create_file(const char *path, const char *magic, struct err *err)
 {
@@ -50,12 +60,12 @@ static int create_file(const char *path, const char *magic, struct err *err)
         rc = err_sys(err, "create %s", path);
     if (temporary)
         unlink(temporary);
-    return rc;
+    return rc < 0 ? rc : fsync_folder_of(path, err);
 }
 
 static int read_text(const char *path, struct buf *text, struct err *err)
 {
-    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused below, not waited for */
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(err, "open %s", path);

@@ -93,10 +93,19 @@ static void on_done(void *ctx, const char *method, const char *pattern, int stat
     atomic_store(&seen_done, status);
 }
 
+#define ROUTE(m, p, f)                                                                                                 \
+    {                                                                                                                  \
+        .method = m, .pattern = p, .handler = f                                                                        \
+    }
+
 static const struct httpd_route routes[] = {
-    {"GET", "/things/{id}", echo, 0}, {"PUT", "/things/{id}", echo, 0}, {"GET", "/wait", wait_for_it, 0},
-    {"GET", "/short", short_wait, 0}, {"GET", "/events", stream, 0},    {"GET", "/", page, 0},
-    {"POST", "/things", echo, 100},
+    ROUTE("GET", "/things/{id}", echo),
+    ROUTE("PUT", "/things/{id}", echo),
+    ROUTE("GET", "/wait", wait_for_it),
+    ROUTE("GET", "/short", short_wait),
+    ROUTE("GET", "/events", stream),
+    ROUTE("GET", "/", page),
+    {.method = "POST", .pattern = "/things", .handler = echo, .body_max = 100},
 };
 
 static int set_up(void **state)
