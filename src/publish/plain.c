@@ -101,7 +101,10 @@ static void *hash_thread(void *ctx)
 static int put_large(const struct entry *e, const char *key, struct digest_value *sha256, struct s3_stored *stored,
                      struct err *err)
 {
-    const struct s3_upload_opts how = {.put = target_put_opts(e->plain->opts->to)};
+    struct storing storing = {e->plain->opts, &e->plain->target, key};
+    const struct s3_upload_opts how = {.put = target_put_opts(e->plain->opts->to),
+                                       .begun = e->plain->opts->begun ? storing_begun : NULL,
+                                       .ctx = &storing};
     struct hashing h = {.entry = e, .sha256 = sha256};
     pthread_t thread;
     if (pthread_create(&thread, NULL, hash_thread, &h) != 0)
@@ -324,6 +327,8 @@ static int put_manifest(struct plain *p, struct publish_result *out, struct err 
     struct s3_put_opts how = target_put_opts(p->opts->to);
     how.content_type = "application/json";
     const struct s3_body body = {.bytes = buf_span(&text)};
+    if (p->opts->commit && p->opts->commit(p->opts->ctx, err) < 0)
+        return -1;
     if (s3_put(p->target.s3, key, &body, &how, &stored, err) < 0)
         return -1;
     out->stored_bytes = p->totals->bytes + text.n;

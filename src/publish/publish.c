@@ -69,6 +69,27 @@ int target_describe(const struct target *t, const struct publish_opts *opts, con
     return err_is_set(err) ? -1 : 0;
 }
 
+/* ---- what the caller wants to know ---- */
+
+int storing_begun(void *ctx, const char *upload_id, struct err *err)
+{
+    const struct storing *s = ctx;
+    AUTO_BUF endpoint;
+    char region[S3_REGION_NAME_MAX];
+    buf_init(&endpoint, 1024);
+    s3_where(s->target->s3, &endpoint, region);
+    if (buf_check(&endpoint, "endpoint", err) < 0)
+        return -1;
+    const struct publish_upload u = {s->opts->to->bucket, s->key, upload_id, buf_str(&endpoint), region};
+    return s->opts->begun(s->opts->ctx, &u, err);
+}
+
+int storing_commit(void *ctx, struct err *err)
+{
+    const struct storing *s = ctx;
+    return s->opts->commit(s->opts->ctx, err);
+}
+
 /* ---- what is left out ---- */
 
 void odd_ones_tell(void *ctx, const char *path, const char *why)
@@ -114,6 +135,23 @@ int publish_folder(int dir_fd, const struct publish_opts *opts, struct publish_r
 }
 
 /* ---- what crashes left ---- */
+
+int publish_abort(const struct publish_opts *opts, const struct publish_upload *upload, struct err *err)
+{
+    struct target t = {0};
+    const struct publisher to = {.kind = PUBLISH_S3,
+                                 .bucket = upload->bucket,
+                                 .endpoint = upload->endpoint,
+                                 .region = upload->region,
+                                 .sse_customer_key = opts->to->sse_customer_key};
+    struct publish_opts there = *opts;
+    there.to = &to;
+    int rc = target_open(&t, &there, err);
+    if (rc == 0)
+        rc = s3_upload_abort(t.s3, upload->key, upload->upload_id, err);
+    target_release(&t);
+    return rc;
+}
 
 struct sweep {
     const struct publish_stale *stale;

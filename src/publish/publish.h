@@ -48,6 +48,11 @@ struct publish_names {
 int publish_key(const char *pattern, enum publish_encoding encoding, const struct publish_names *names, struct buf *out,
                 struct err *err);
 
+/* An upload in parts, while it lasts. Borrowed. */
+struct publish_upload {
+    const char *bucket, *key, *upload_id, *endpoint, *region;
+};
+
 struct publish_opts {
     const struct publisher *to;
     struct publish_access access;
@@ -61,6 +66,10 @@ struct publish_opts {
     /* Content read so far, of all there is; any thread, one at a time. NULL is fine for both. */
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
     void (*warn)(void *ctx, const char *text); /* on the calling thread: what was left out */
+    /* On the calling thread; -1 ends the publishing with that error. An upload in parts has begun: who knows its id can
+     * abort it (publish_abort()). And: all is stored, the next request makes the result appear. NULL: not wanted. */
+    int (*begun)(void *ctx, const struct publish_upload *upload, struct err *err);
+    int (*commit)(void *ctx, struct err *err);
     void *ctx;
 };
 
@@ -83,6 +92,10 @@ json_t *publish_result_json(const struct publish_result *r, struct err *err);
  * ERR_EXISTS, ERR_CANCELLED, ERR_TRANSIENT (tries spent), … Nothing is visible then, but for single files of a plain
  * publish, which no manifest names. */
 int publish_folder(int dir_fd, const struct publish_opts *opts, struct publish_result *out, struct err *err);
+
+/* Abort one upload, with the access of `opts`, of which only `to` (for its customer key), `access`, `http` and `cancel`
+ * are used. One that is no more is fine. */
+int publish_abort(const struct publish_opts *opts, const struct publish_upload *upload, struct err *err);
 
 /* Abort uploads below a bucket's prefix that were begun `older_ms` ago or earlier. Needs s3:ListBucketMultipartUploads
  * besides. `each` may be NULL. */

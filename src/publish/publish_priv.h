@@ -13,6 +13,15 @@ struct target {
     struct creds *creds;
     struct s3 *s3;
 };
+
+/* For the callbacks of one object's upload. */
+struct storing {
+    const struct publish_opts *opts;
+    const struct target *target;
+    const char *key;
+};
+int storing_begun(void *ctx, const char *upload_id, struct err *err); /* ctx: struct storing */
+int storing_commit(void *ctx, struct err *err);
 int target_open(struct target *t, const struct publish_opts *opts, struct err *err);
 void target_release(struct target *t);
 struct s3_put_opts target_put_opts(const struct publisher *to);

@@ -53,8 +53,13 @@ static int finish_local(struct sink *s, struct publish_result *out, struct err *
 static int open_s3(struct sink *s, uint64_t most, struct err *err)
 {
     const struct publish_opts *o = s->opts;
-    const struct s3_upload_opts how = {
-        .put = target_put_opts(o->to), .part_bytes = s3_part_bytes(most), .buffer_bytes = o->buffer_bytes};
+    s->storing = (struct storing){o, &s->target, buf_str(&s->key)};
+    const struct s3_upload_opts how = {.put = target_put_opts(o->to),
+                                       .part_bytes = s3_part_bytes(most),
+                                       .buffer_bytes = o->buffer_bytes,
+                                       .begun = o->begun ? storing_begun : NULL,
+                                       .commit = o->commit ? storing_commit : NULL,
+                                       .ctx = &s->storing};
     if (target_open(&s->target, o, err) < 0)
         return -1;
     return s3_upload_open(&s->upload, s->target.s3, buf_str(&s->key), &how, err);
@@ -107,7 +112,11 @@ int sink_finish(struct sink *s, struct publish_result *out, struct err *err)
     if (cancel_check(s->opts->cancel, err) < 0 || tell_sum(s, out, err) < 0)
         return -1;
     out->stored_bytes = s->bytes;
-    return s->upload ? finish_s3(s, out, err) : finish_local(s, out, err);
+    if (s->upload)
+        return finish_s3(s, out, err);
+    if (s->opts->commit && s->opts->commit(s->opts->ctx, err) < 0)
+        return -1;
+    return finish_local(s, out, err);
 }
 
 void sink_release(struct sink *s)

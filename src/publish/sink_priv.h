@@ -15,6 +15,7 @@ struct sink {
     /* S3 */
     struct target target;
     struct s3_upload *upload;
+    struct storing storing;
     /* local */
     int dir_fd, fd;
     char temporary[SINK_NAME_MAX]; /* "": none is there */

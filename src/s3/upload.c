@@ -125,7 +125,12 @@ static int begin(struct s3_upload *u, struct err *err)
         return -1;
     log_debug("s3", "upload begun (key=%.256s part_bytes=%llu parallel=%zu)", u->key, (unsigned long long)u->part_bytes,
               u->slot_count);
-    return 0;
+    return u->opts.begun ? u->opts.begun(u->opts.ctx, u->id, err) : 0;
+}
+
+static int ask_commit(const struct s3_upload_opts *o, struct err *err)
+{
+    return o->commit ? o->commit(o->ctx, err) : 0;
 }
 
 static int add_part(struct s3_upload *u, unsigned *number, struct err *err)
@@ -210,7 +215,7 @@ int s3_upload_write(struct s3_upload *u, const void *p, size_t n, struct err *er
 static int complete(struct s3_upload *u, struct s3_stored *out, struct err *err)
 {
     pool_wait_idle(u->pool);
-    if (check_failed(u, err) < 0 || cancel_check(u->s3->cancel, err) < 0)
+    if (check_failed(u, err) < 0 || cancel_check(u->s3->cancel, err) < 0 || ask_commit(&u->opts, err) < 0)
         return -1;
     if (upload_complete(u->s3, u->key, u->id, u->shared.parts, u->shared.part_count, u->opts.put.only_new, out, err) <
         0)
@@ -223,7 +228,8 @@ static int finish_small(struct s3_upload *u, struct s3_stored *out, struct err *
 {
     const struct slot *s = u->filling;
     const struct s3_body body = {.bytes = {s ? s->buffer : "", s ? s->n : 0}};
-    if (cancel_check(u->s3->cancel, err) < 0 || s3_put(u->s3, u->key, &body, &u->opts.put, out, err) < 0)
+    if (cancel_check(u->s3->cancel, err) < 0 || ask_commit(&u->opts, err) < 0 ||
+        s3_put(u->s3, u->key, &body, &u->opts.put, out, err) < 0)
         return -1;
     u->finished = true;
     if (u->opts.progress)
@@ -233,7 +239,7 @@ static int finish_small(struct s3_upload *u, struct s3_stored *out, struct err *
 
 int s3_upload_finish(struct s3_upload *u, struct s3_stored *out, struct err *err)
 {
-    if (!u->id[0])
+    if (!u->id[0] && (!u->filling || !u->opts.begun))
         return finish_small(u, out, err);
     if (u->filling && send_filled(u, err) < 0)
         return -1;
@@ -326,7 +332,7 @@ static int put_whole_file(struct s3 *s3, const char *key, int fd, uint64_t size,
 {
     const struct http_region region = {.fd = fd, .length = size};
     const struct s3_body body = {.bytes = {"", 0}, .file = size > 0 ? &region : NULL};
-    if (s3_put(s3, key, &body, &opts->put, out, err) < 0)
+    if (ask_commit(opts, err) < 0 || s3_put(s3, key, &body, &opts->put, out, err) < 0)
         return -1;
     if (opts->progress)
         opts->progress(opts->ctx, size);

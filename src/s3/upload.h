@@ -59,6 +59,11 @@ struct s3_upload_opts {
     unsigned parallel;     /* parts under way; 0: as many as fit the buffers, of files S3_UPLOAD_PARALLEL */
     /* Stored so far, on any thread, one call at a time; NULL: not wanted. */
     void (*progress)(void *ctx, uint64_t bytes);
+    /* An upload in parts has begun under this id; a stream then is one however small it is, so that whoever knows the
+     * id can keep it from ever being completed. And: all is there, the next request makes the object appear. Both on
+     * the thread that drives the upload; -1 ends it with that error. NULL: not wanted. */
+    int (*begun)(void *ctx, const char *upload_id, struct err *err);
+    int (*commit)(void *ctx, struct err *err);
     void *ctx;
 };
 
