@@ -36,7 +36,7 @@ static int check_outputs(const struct run *r, struct err *err)
 
 int run_check(struct run *r, struct err *err)
 {
-    if (spec_check_runnable(r->opts->job, err) < 0)
+    if ((r->opts->market.job_id ? spec_check_market : spec_check_runnable)(r->opts->job, err) < 0)
         return -1;
     if (check_outputs(r, err) < 0)
         return -1;

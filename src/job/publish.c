@@ -62,23 +62,50 @@ static int choose_cancel(struct publishing *p, const struct cancel **out, struct
     return 0;
 }
 
-static int publish_now(struct publishing *p, const struct cancel *cancel, struct publish_result *out, struct err *err)
+static int on_begun(void *ctx, const struct publish_upload *upload, struct err *err)
 {
-    struct run *r = p->run;
+    const struct run_market *m = &((struct run *)ctx)->opts->market;
+    return m->begun(m->ctx, upload, err);
+}
+
+static int on_commit(void *ctx, struct err *err)
+{
+    const struct run_market *m = &((struct run *)ctx)->opts->market;
+    return m->commit(m->ctx, err);
+}
+
+/* Names of a run that no market knows. */
+static int name_alone(struct publishing *p, struct publish_names *names, struct err *err)
+{
     char id[RNG_ID_MAX];
     if (rng_id(id, err) < 0)
         return -1;
     snprintf(p->execution_id, sizeof p->execution_id, "e-%s", id);
     name_node(p->node_id);
+    names->execution_id = p->execution_id;
+    names->job_id = p->run->result->job_id;
+    names->node_id = p->node_id;
+    return 0;
+}
+
+static int publish_now(struct publishing *p, const struct cancel *cancel, struct publish_result *out, struct err *err)
+{
+    struct run *r = p->run;
+    const struct run_market *m = &r->opts->market;
+    struct publish_names names = {m->execution_id, m->job_id, m->node_id, clock_wall_ms()};
+    if (!m->job_id && name_alone(p, &names, err) < 0)
+        return -1;
     const struct publish_opts opts = {
         .to = &r->opts->job->publisher,
         .access = r->opts->publish,
-        .names = {p->execution_id, r->result->job_id, p->node_id, clock_wall_ms()},
+        .names = names,
         .http = r->opts->stage.http,
         .max_bytes = r->opts->output_max_bytes,
         .cancel = cancel,
         .progress = on_progress,
         .warn = on_warn,
+        .begun = m->begun ? on_begun : NULL,
+        .commit = m->commit ? on_commit : NULL,
         .ctx = r,
     };
     return publish_folder(r->results.dir_fd, &opts, out, err);

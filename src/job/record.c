@@ -85,15 +85,18 @@ static int add_logs(const struct run *r, json_t *into, struct err *err)
 
 json_t *run_record(struct run *r, const struct err *failure, struct err *err)
 {
+    const struct run_market *m = &r->opts->market;
     AUTO_JSON record = json_object();
     if (!record) {
         err_nomem(err);
         return NULL;
     }
-    if (json_put(record, "berth", json_integer(1), err) < 0 || json_put_str(record, "id", r->result->job_id, err) < 0 ||
-        json_put(record, "attempt", json_integer(1), err) < 0 || add_end(r, failure, record, err) < 0 ||
-        json_put(record, "job", spec_to_json(r->opts->job, err), err) < 0 || add_engine(r, record, err) < 0 ||
-        add_inputs(r, record, err) < 0 || add_logs(r, record, err) < 0 || add_times(r, record, err) < 0)
+    if (json_put(record, "berth", json_integer(1), err) < 0 ||
+        json_put_str(record, "id", m->job_id ? m->job_id : r->result->job_id, err) < 0 ||
+        json_put(record, "attempt", json_integer(m->attempt ? m->attempt : 1), err) < 0 ||
+        add_end(r, failure, record, err) < 0 || json_put(record, "job", spec_to_json(r->opts->job, err), err) < 0 ||
+        add_engine(r, record, err) < 0 || add_inputs(r, record, err) < 0 || add_logs(r, record, err) < 0 ||
+        add_times(r, record, err) < 0)
         return NULL;
     return json_incref(record);
 }

@@ -64,13 +64,22 @@ struct run_opts {
     uint64_t output_max_bytes;     /* 0: 1 TiB */
     struct publish_access publish; /* how the job's publisher may be reached */
     bool publish_partial;          /* publish what there is after an interruption, too */
+    /* A market's job: one of its executions, under the market's names. */
+    struct run_market {
+        const char *job_id, *execution_id, *node_id; /* job_id NULL: nobody's but this machine's */
+        uint32_t attempt;
+        /* As in publish_opts; on the calling thread. */
+        int (*begun)(void *ctx, const struct publish_upload *upload, struct err *err);
+        int (*commit)(void *ctx, struct err *err);
+        void *ctx;
+    } market;
     const struct cancel *cancel;
     int (*stopped_exit_code)(void); /* what to end with after `cancel`; NULL: 130 */
     struct run_events events;
 };
 
 struct run_result {
-    char job_id[40];
+    char job_id[40]; /* of this run, on this machine */
     enum engine_end end;
     int exit_code; /* what the command line should end with: the container's, or 124, 125, 126, 127, 130, 143 */
     uint64_t phase_ms[RUN_PHASE_COUNT];

@@ -236,6 +236,7 @@ static char *label_of(const struct input *in, struct err *err)
 
 struct s3_login {
     struct s3_login *next;
+    bool ambient;
     const struct source_s3 *src; /* whose keys; borrowed from the job */
     struct creds *creds;
 };
@@ -246,14 +247,26 @@ static bool same_keys(const struct source_s3 *a, const struct source_s3 *b)
            str_eq(a->session_token, b->session_token);
 }
 
+/* A bucket's name means something at the operator's own endpoint only. */
+static bool may_be_ambient(const struct stage_access *a, const struct source_s3 *src)
+{
+    if (a->ambient || !a->ambient_buckets || src->endpoint || src->url)
+        return a->ambient;
+    for (const char *const *b = a->ambient_buckets; *b; b++)
+        if (str_eq(*b, src->bucket))
+            return true;
+    return false;
+}
+
 static struct creds *log_in(struct stage *stage, const struct source_s3 *src, struct err *err)
 {
+    bool ambient = may_be_ambient(&stage->opts.access, src);
     for (struct s3_login *l = stage->s3_logins; l; l = l->next)
-        if (same_keys(l->src, src))
+        if (l->ambient == ambient && same_keys(l->src, src))
             return l->creds;
     const struct creds_opts who = {
         .job = {src->access_key_id, src->secret_access_key, src->session_token},
-        .ambient = stage->opts.access.ambient,
+        .ambient = ambient,
         .profile = stage->opts.access.profile,
     };
     struct s3_login *mine = calloc(1, sizeof *mine);
@@ -266,6 +279,7 @@ static struct creds *log_in(struct stage *stage, const struct source_s3 *src, st
         return NULL;
     }
     mine->src = src;
+    mine->ambient = ambient;
     mine->next = stage->s3_logins;
     stage->s3_logins = mine;
     return mine->creds;

@@ -23,7 +23,9 @@
 
 /* How inputs may be reached; from configuration and flags. All borrowed for the life of the struct stage. */
 struct stage_access {
-    bool ambient;         /* the machine's own credentials may be used: the job's author runs it here */
+    bool ambient; /* the machine's own credentials may be used: the job's author runs it here */
+    const char *const
+        *ambient_buckets; /* without `ambient`: they may still be used for these, at `endpoint`; NULL: none */
     const char *profile;  /* NULL: AWS_PROFILE or "default" */
     const char *endpoint; /* for s3:// forms without one; NULL: environment, else AWS */
     const char *region;   /* NULL: environment, profile, else found out */
