@@ -36,7 +36,21 @@
     X(S3_PROFILE, "s3.profile", TEXT, NULL, "profile of ~/.aws to use")                                                \
     X(MIRRORS, "mirrors", LIST, "", "FROM=TO: fetch URLs that begin with FROM from TO")                                \
     X(LOCAL_ALLOW, "local.allow", LIST, "", "folders that localDirectory inputs may name")                             \
-    X(ENGINE, "engine", TEXT, NULL, "docker, podman, unix:///PATH or tcp://HOST:PORT")
+    X(ENGINE, "engine", TEXT, NULL, "docker, podman, unix:///PATH or tcp://HOST:PORT")                                 \
+    X(SERVER_URL, "server.url", TEXT, NULL, "the berth server that jobs are posted to")                                \
+    X(SERVER_TOKEN_FILE, "server.token_file", TEXT, NULL, "a file with the token for it; BERTH_TOKEN goes before")     \
+    X(SERVE_LISTEN, "serve.listen", TEXT, "127.0.0.1:7480", "where `berth serve` listens")                             \
+    X(SERVE_DB, "serve.db", TEXT, NULL,                                                                                \
+      "its database: sqlite:/PATH or postgresql://…; unset: a file in serve.state_dir")                                \
+    X(SERVE_STATE_DIR, "serve.state_dir", TEXT, NULL, "where it keeps keys, tokens and its own database")              \
+    X(SERVE_KEY_FILE, "serve.key_file", TEXT, NULL, "keys that seal secrets; all servers of a fleet share them")       \
+    X(SERVE_TLS_CERT, "serve.tls_cert", TEXT, NULL, "certificate (PEM) of the server")                                 \
+    X(SERVE_TLS_KEY, "serve.tls_key", TEXT, NULL, "its key (PEM)")                                                     \
+    X(SERVE_INSECURE, "serve.insecure", FLAG, "false", "listen without TLS beyond this machine, too")                  \
+    X(SERVE_THREADS, "serve.threads", NUMBER, "0", "threads that answer requests; 0: 8")                               \
+    X(SERVE_RATE, "serve.requests_per_second", NUMBER, "0", "of one token or address; 0: 200")                         \
+    X(SERVE_LEASE, "serve.lease", DURATION, "45s", "how long a node holds a job without a sign of life")               \
+    X(SERVE_PRESIGN, "serve.presign", DURATION, "30m", "how long URLs of results are good for")
 
 enum setting {
 #define X(id, name, type, fallback, help) SETTING_##id,

@@ -1,0 +1,164 @@
+/* berth serve: the server of markets. */
+#include "base/fs.h"
+#include "base/log.h"
+#include "cli/publishing.h"
+#include "cli/wiring.h"
+#include "server/server.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#define TOKEN_NAME "operator.token"
+
+static struct {
+    const char *listen, *db, *state_dir, *key_file, *cert, *key;
+    bool insecure;
+} a;
+
+static const struct opt options[] = {
+    {.name = "listen",
+     .type = OPT_STR,
+     .into = &a.listen,
+     .meta = "ADDRESS:PORT",
+     .help = "Where to listen; port 0: a free one (default: 127.0.0.1:7480)"},
+    {.name = "db",
+     .type = OPT_STR,
+     .into = &a.db,
+     .meta = "URL",
+     .help = "sqlite:/PATH or postgresql://…; all servers of a fleet share one PostgreSQL"},
+    {.name = "state-dir",
+     .type = OPT_STR,
+     .into = &a.state_dir,
+     .meta = "DIR",
+     .help = "Keys, the first token, and the database where none is named"},
+    {.name = "key-file",
+     .type = OPT_STR,
+     .into = &a.key_file,
+     .meta = "FILE",
+     .help = "The keys that seal secrets; made where it is not there"},
+    {.name = "tls-cert", .type = OPT_STR, .into = &a.cert, .meta = "FILE", .help = "Certificate (PEM)"},
+    {.name = "tls-key", .type = OPT_STR, .into = &a.key, .meta = "FILE", .help = "Its key (PEM)"},
+    {.name = "insecure",
+     .type = OPT_FLAG,
+     .into = &a.insecure,
+     .help = "Listen beyond this machine without TLS: something in front encrypts"},
+    GLOBAL_OPTIONS,
+};
+
+static const char *chosen(const struct cli *cli, const char *flag, enum setting s)
+{
+    return flag ? flag : config_text(cli->config, s);
+}
+
+/* What a person must know: where, and who may. */
+static int announce(const struct cli *cli, struct server *s, const char *state, struct err *err)
+{
+    char *token = NULL;
+    (void)cli;
+    AUTO_STR path = str_printf(err, "%s/" TOKEN_NAME, state);
+    int made = path ? server_first_token(s, &token, err) : -1;
+    if (made == 1) {
+        AUTO_STR line = str_printf(err, "%s\n", token);
+        made = line && fs_replace_file(AT_FDCWD, path, line, strlen(line), 0600, err) == 0 ? 1 : -1;
+        if (line)
+            mem_wipe(line, strlen(line));
+    }
+    str_free_secret(token);
+    if (made < 0)
+        return -1;
+    if (globals.json) {
+        AUTO_JSON out = json_object();
+        if (json_put_str(out, "url", server_address(s), err) < 0 ||
+            json_put_str(out, "token_file", made ? path : NULL, err) < 0)
+            return -1;
+        return cli_print_json(json_incref(out), err);
+    }
+    printf("berth server at %s\n", server_address(s));
+    if (made)
+        printf("first operator token: %s\nfrom here: export BERTH_SERVER_URL=%s BERTH_SERVER_TOKEN_FILE=%s\n", path,
+               server_address(s), path);
+    fflush(stdout);
+    return 0;
+}
+
+static void wait_for_the_end(const struct cli *cli)
+{
+    struct pollfd end = {.fd = cli->cancel.event_fd, .events = POLLIN};
+    while (cancel_level_of(&cli->cancel) == CANCEL_NONE)
+        poll(&end, 1, -1);
+}
+
+static int serve(struct cli *cli, const char *state, struct wiring *w, struct err *err)
+{
+    struct config *c = cli->config;
+    struct stage_access access;
+    struct server *server = NULL;
+    AUTO_STR own_db = str_printf(err, "sqlite:%s/market.db", state), own_keys = str_printf(err, "%s/keys", state);
+    if (!own_db || !own_keys)
+        return -1;
+    const char *db = chosen(cli, a.db, SETTING_SERVE_DB), *keys = chosen(cli, a.key_file, SETTING_SERVE_KEY_FILE);
+    struct server_opts opts = {
+        .listen = chosen(cli, a.listen, SETTING_SERVE_LISTEN),
+        .tls_cert = chosen(cli, a.cert, SETTING_SERVE_TLS_CERT),
+        .tls_key = chosen(cli, a.key, SETTING_SERVE_TLS_KEY),
+        .insecure = a.insecure || config_flag(c, SETTING_SERVE_INSECURE),
+        .db_url = str_empty(db) ? own_db : db,
+        .key_file = str_empty(keys) ? own_keys : keys,
+        .lease_ms = (uint32_t)config_number(c, SETTING_SERVE_LEASE),
+        .threads = (unsigned)config_number(c, SETTING_SERVE_THREADS),
+        .requests_per_second = (unsigned)config_number(c, SETTING_SERVE_RATE),
+        .presign_s = (unsigned)(config_number(c, SETTING_SERVE_PRESIGN) / 1000),
+        .http = w->http,
+    };
+    wiring_access(cli, &access);
+    publishing_access(&access, &opts.results);
+    if (server_start(&server, &opts, err) < 0)
+        return -1;
+    int rc = announce(cli, server, state, err);
+    if (rc == 0)
+        wait_for_the_end(cli);
+    server_stop(server);
+    return rc;
+}
+
+/* $XDG_STATE_HOME/berth, ~/.local/state/berth, or for root /var/lib/berth. */
+static char *state_folder(const struct cli *cli, struct err *err)
+{
+    const char *set = chosen(cli, a.state_dir, SETTING_SERVE_STATE_DIR), *xdg = getenv("XDG_STATE_HOME"),
+               *home = getenv("HOME");
+    if (!str_empty(set))
+        return str_dup(set, err);
+    if (!str_empty(xdg))
+        return str_printf(err, "%s/berth", xdg);
+    if (geteuid() != 0 && !str_empty(home))
+        return str_printf(err, "%s/.local/state/berth", home);
+    return str_dup("/var/lib/berth", err);
+}
+
+static int run(struct cli *cli, const struct strv *operands, struct err *err)
+{
+    struct wiring w = {0};
+    if (cli_want_operands(operands, 0, 0, &command_serve, err) < 0)
+        return EXIT_USAGE;
+    AUTO_STR state = state_folder(cli, err);
+    int rc = !state || fs_mkdirs(state, 0700, err) < 0 || wiring_open_transfers(&w, cli, err) < 0
+                 ? -1
+                 : serve(cli, state, &w, err);
+    wiring_release(&w);
+    return rc < 0 ? 1 : 0;
+}
+
+const struct command command_serve = {
+    .about = {.name = "serve",
+              .summary = "Serve markets: the REST API that jobs are posted to and nodes work for",
+              .args = "",
+              .about =
+                  "Keeps markets, jobs and nodes in SQL: an SQLite file of its own on one machine, or one PostgreSQL "
+                  "for any number of servers. Listens on this machine only unless told otherwise, and elsewhere "
+                  "only with TLS. The first start makes an operator's token and says where it lies.",
+              .examples = "berth serve\nberth serve --listen 0.0.0.0:7480 --tls-cert cert.pem --tls-key key.pem\n"
+                          "berth serve --db postgresql://berth@db.example/berth --key-file /etc/berth/keys"},
+    .options = options,
+    .run = run,
+};
