@@ -94,7 +94,8 @@ static int serve(struct cli *cli, const char *state, struct wiring *w, struct er
     struct config *c = cli->config;
     struct stage_access access;
     struct server *server = NULL;
-    AUTO_STR own_db = str_printf(err, "sqlite:%s/market.db", state), own_keys = str_printf(err, "%s/keys", state);
+    AUTO_STR own_db = str_printf(err, "sqlite:%s/market.db", state);
+    AUTO_STR own_keys = str_printf(err, "%s/keys", state);
     if (!own_db || !own_keys)
         return -1;
     const char *db = chosen(cli, a.db, SETTING_SERVE_DB), *keys = chosen(cli, a.key_file, SETTING_SERVE_KEY_FILE);
