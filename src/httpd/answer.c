@@ -163,8 +163,8 @@ static enum MHD_Result answer_fixed(struct httpd_request *r, struct httpd_respon
     char etag[24];
     etag_of(resp->fixed, etag);
     bool same = client_has(httpd_header(r, "If-None-Match"), etag);
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        same ? 0 : resp->fixed.n, (void *)(uintptr_t)resp->fixed.p, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(same ? 0 : resp->fixed.n, (void *)resp->fixed.p, MHD_RESPMEM_PERSISTENT);
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, "ETag", etag);
@@ -179,7 +179,7 @@ static enum MHD_Result answer_body(struct httpd_request *r, struct httpd_respons
         return answer_error(r, 500);
     struct MHD_Response *response =
         resp->body.n ? MHD_create_response_from_buffer(resp->body.n, resp->body.p, MHD_RESPMEM_MUST_FREE)
-                     : MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+                     : MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
     if (!response)
         return MHD_NO;
     if (resp->body.n)
