@@ -162,9 +162,11 @@ int cache_proof_has(struct cache *c, const uint8_t scope[32], const uint8_t fing
 /* Keyed by a secret of this cache, so that the index tells nobody whose credentials were used. */
 int cache_scope_key(struct cache *c, const uint8_t identity[32], uint8_t scope[32], struct err *err);
 
-/* Room for `bytes` more, evicting what may go; ERR_NOSPACE with need, have and what holds the rest. Used up by the
- * fills of the lease, released with it. */
-int cache_reserve(struct cache *c, struct cache_lease *lease, uint64_t bytes, struct err *err);
+/* Room for `bytes` more in `files` more files, evicting what may go; ERR_NOSPACE with need, have and what holds the
+ * rest. The bytes are reserved: used up by the fills of the lease, released with it. The files are held against the
+ * inodes that are free now (one each; folders of views come on top), and not reserved: of two jobs that start at once
+ * on a file system about to run out, one may fail later. */
+int cache_reserve(struct cache *c, struct cache_lease *lease, uint64_t bytes, uint64_t files, struct err *err);
 
 /* Pins. `by` says who ("user", "market nvidia-3090"). */
 int cache_pin(struct cache *c, const char *snapshot, const char *by, struct err *err);

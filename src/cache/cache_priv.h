@@ -192,7 +192,10 @@ int sweep_entries(struct sweep *s, int64_t before_ms, struct err *err);
 int sweep_snapshots(struct sweep *s, int64_t before_ms, struct err *err);
 int sweep_blobs(struct sweep *s, int64_t created_before_ms, struct err *err);
 int sweep_blob(struct sweep *s, const char *id, struct err *err);
-int sweep_oldest(struct sweep *s, uint64_t need_bytes, struct err *err);
+struct lack {
+    uint64_t bytes, files;
+};
+int sweep_oldest(struct sweep *s, struct lack need, struct err *err); /* until both are freed, or nothing more may go */
 int sweep_snapshot(struct sweep *s, const struct snapshot_row *row, struct err *err);
 
 /* orphan.c: files that the index does not know. */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 
 #define SWEEP_BATCH 256
+#define EVERYTHING  ((struct lack){.bytes = UINT64_MAX, .files = UINT64_MAX})
 
 /* "May go", as SQL. */
 #define BLOB_IS_FREE "refs = 0 AND NOT EXISTS (SELECT 1 FROM lease_blobs l WHERE l.blob = blobs.n)"
@@ -52,12 +53,12 @@ static int run_bound(struct db *db, const char *sql, int64_t value, struct err *
     return db_run(s, err);
 }
 
-static int read_batch(struct db_stmt *s, struct batch *b, uint64_t enough, struct err *err)
+static int read_batch(struct db_stmt *s, struct batch *b, struct lack enough, struct err *err)
 {
     uint64_t bytes = 0;
     int rc = 1;
     b->n = 0;
-    while (b->n < SWEEP_BATCH && bytes < enough && (rc = db_next(s, err)) > 0) {
+    while (b->n < SWEEP_BATCH && (bytes < enough.bytes || b->n < enough.files) && (rc = db_next(s, err)) > 0) {
         struct blob_row *row = &b->v[b->n++];
         *row = (struct blob_row){.n = db_col_i64(s, 0), .size = db_col_i64(s, 2)};
         text_copy(row->id, sizeof row->id, db_col_text(s, 1));
@@ -98,9 +99,9 @@ static void drop_files(struct sweep *s, const struct batch *b, bool removed, siz
     }
 }
 
-/* Free blobs chosen by `select` ($1 and $2 bound to `a` and `b`), until `enough` bytes. */
-static int sweep_batch(struct sweep *s, const char *select, int64_t a, int64_t b, uint64_t enough, struct batch *batch,
-                       size_t *count, struct err *err)
+/* Free blobs chosen by `select` ($1 and $2 bound to `a` and `b`), until `enough` of both. */
+static int sweep_batch(struct sweep *s, const char *select, int64_t a, int64_t b, struct lack enough,
+                       struct batch *batch, size_t *count, struct err *err)
 {
     struct db_stmt *stmt = NULL;
     *count = 0;
@@ -132,7 +133,7 @@ int sweep_blobs(struct sweep *s, int64_t created_before_ms, struct err *err)
         rc = sweep_batch(s,
                          "SELECT n, id, size FROM blobs WHERE " BLOB_IS_FREE
                          " AND created_ms < $1 AND n > $2 ORDER BY n LIMIT 256",
-                         created_before_ms, after, UINT64_MAX, b, &count, err);
+                         created_before_ms, after, EVERYTHING, b, &count, err);
         if (b->n == 0)
             break;
         after = b->v[b->n - 1].n;
@@ -155,7 +156,7 @@ int sweep_blob(struct sweep *s, const char *id, struct err *err)
     if (!b)
         return err_nomem(err);
     rc = sweep_batch(s, "SELECT n, id, size FROM blobs WHERE " BLOB_IS_FREE " AND n >= $1 AND n <= $2", row.n, row.n,
-                     UINT64_MAX, b, &count, err);
+                     EVERYTHING, b, &count, err);
     free(b);
     return rc;
 }
@@ -260,7 +261,7 @@ int sweep_entries(struct sweep *s, int64_t before_ms, struct err *err)
 
 /* One step of sweep_oldest(): the free blobs that are no younger than the oldest free snapshot, or, where there are
  * none, that snapshot, which frees its blobs for the next step. */
-static int oldest_step(struct sweep *s, uint64_t enough, struct batch *b, bool *snapshots, size_t *count,
+static int oldest_step(struct sweep *s, struct lack enough, struct batch *b, bool *snapshots, size_t *count,
                        struct err *err)
 {
     struct snapshot_row row = {0};
@@ -284,20 +285,28 @@ static int oldest_step(struct sweep *s, uint64_t enough, struct batch *b, bool *
     return gone < 0 ? -1 : 0;
 }
 
-int sweep_oldest(struct sweep *s, uint64_t need_bytes, struct err *err)
+static uint64_t less(uint64_t a, uint64_t b)
 {
-    const uint64_t before = s->done.bytes;
+    return a > b ? a - b : 0;
+}
+
+int sweep_oldest(struct sweep *s, struct lack need, struct err *err)
+{
+    const struct cache_gc_result before = s->done;
+    struct lack left = need;
     bool snapshots = true;
     int rc = 0;
     struct batch *b = malloc(sizeof *b);
     if (!b)
         return err_nomem(err);
-    while (rc == 0 && s->done.bytes - before < need_bytes) {
+    while (rc == 0 && (left.bytes || left.files)) {
         size_t count;
         bool had_snapshots = snapshots;
-        rc = oldest_step(s, need_bytes - (s->done.bytes - before), b, &snapshots, &count, err);
+        rc = oldest_step(s, left, b, &snapshots, &count, err);
         if (rc == 0 && !count && snapshots == had_snapshots)
             break;
+        left.bytes = less(need.bytes, s->done.bytes - before.bytes);
+        left.files = less(need.files, s->done.blobs - before.blobs);
     }
     free(b);
     return rc;

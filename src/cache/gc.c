@@ -11,7 +11,7 @@ static int sweep(struct sweep *s, const struct cache_gc_opts *opts, int64_t befo
         rc = -1;
     freed += s->done.bytes;
     if (rc == 0 && opts->need_bytes > freed)
-        rc = sweep_oldest(s, opts->need_bytes - freed, err);
+        rc = sweep_oldest(s, (struct lack){.bytes = opts->need_bytes - freed}, err);
     return sweep_end(s, rc, err);
 }
 

@@ -1,4 +1,5 @@
-/* Room before a download: against the quota and the floor of free space, what other jobs have reserved counted in. */
+/* Room before a download: against the quota, the floor of free space and the inodes, what other jobs have reserved of
+ * the space counted in. */
 #include "cache/cache_priv.h"
 
 #include "base/fs.h"
@@ -8,11 +9,22 @@
 struct room {
     uint64_t have;
     uint64_t stored, reserved, free_bytes, quota_left;
+    uint64_t free_inodes;
 };
 
 static uint64_t less(uint64_t a, uint64_t b)
 {
     return a > b ? a - b : 0;
+}
+
+static struct lack lack_of(const struct room *room, uint64_t bytes, uint64_t files)
+{
+    return (struct lack){.bytes = less(bytes, room->have), .files = less(files, room->free_inodes)};
+}
+
+static bool is_enough(struct lack lack)
+{
+    return lack.bytes == 0 && lack.files == 0;
 }
 
 /* What is reserved and not yet on disk: partials under way are. */
@@ -24,7 +36,7 @@ static int measure(struct cache *c, struct db *db, uint64_t live_bytes, struct r
         index_value(db, "SELECT coalesce(sum(reserved), 0) FROM leases", &reserved, err) < 0 ||
         fs_space(c->dir_fd, &space, err) < 0)
         return -1;
-    *out = (struct room){.stored = (uint64_t)stored, .free_bytes = space.free_bytes};
+    *out = (struct room){.stored = (uint64_t)stored, .free_bytes = space.free_bytes, .free_inodes = space.free_inodes};
     out->reserved = less((uint64_t)reserved, live_bytes);
     uint64_t floor = c->min_free_bytes == UINT64_MAX ? space.total_bytes / 10 : c->min_free_bytes;
     uint64_t on_disk = less(less(space.free_bytes, floor), out->reserved);
@@ -47,19 +59,20 @@ static int add_reservation(struct cache *c, const struct cache_lease *l, uint64_
 }
 
 /* Measured and reserved under one hold of the write lock, so that two jobs cannot both have the last room. */
-static int try_reserve(struct cache *c, const struct cache_lease *l, uint64_t bytes, struct room *room, struct err *err)
+static int try_reserve(struct cache *c, const struct cache_lease *l, uint64_t bytes, uint64_t files, struct room *room,
+                       struct err *err)
 {
     struct partials partials;
     if (partials_sweep(c, INT64_MIN, false, &partials, err) < 0 || index_begin(c, err) < 0)
         return -1;
     int rc = measure(c, c->index.db, partials.live_bytes, room, err);
-    if (rc == 0 && room->have >= bytes)
+    if (rc == 0 && is_enough(lack_of(room, bytes, files)))
         rc = add_reservation(c, l, bytes, err);
     return index_end(c, rc, err);
 }
 
 /* In the order of regret: leftovers, the least recently used, and last what an interrupted fetch could go on with. */
-static int make_room(struct cache *c, uint64_t need, bool *helped, struct err *err)
+static int make_room(struct cache *c, struct lack need, bool *helped, struct err *err)
 {
     struct lease_probe nobody_to_ask = {.spare_containers = true};
     struct partials partials;
@@ -69,16 +82,20 @@ static int make_room(struct cache *c, uint64_t need, bool *helped, struct err *e
         partials_sweep(c, cache_now(c) - c->ttl_ms, true, &partials, err) < 0 ||
         orphans_sweep(c, true, &orphans, &orphan_bytes, err) < 0)
         return -1;
-    uint64_t freed = partials.stale_bytes + orphan_bytes;
-    if (freed < need && sweep_oldest(&s, need - freed, err) < 0)
+    uint64_t gone = partials.stale + orphans;
+    need.bytes = less(need.bytes, partials.stale_bytes + orphan_bytes);
+    need.files = less(need.files, gone);
+    if (sweep_oldest(&s, need, err) < 0)
         return -1;
-    freed += s.done.bytes;
-    if (freed < need) {
+    gone += s.done.blobs + s.done.snapshots;
+    need.bytes = less(need.bytes, s.done.bytes);
+    need.files = less(need.files, s.done.blobs);
+    if (!is_enough(need)) {
         if (partials_sweep(c, INT64_MAX, true, &partials, err) < 0)
             return -1;
-        freed += partials.stale_bytes;
+        gone += partials.stale;
     }
-    *helped = freed > 0;
+    *helped = gone > 0;
     return 0;
 }
 
@@ -111,23 +128,32 @@ static int no_space(struct cache *c, uint64_t bytes, const struct room *room, st
                                                   : "free some disk space, unpin something, or lower cache.min_free");
 }
 
-static int reserve(struct cache *c, const struct cache_lease *l, uint64_t bytes, struct err *err)
+static int no_inodes(const struct cache *c, uint64_t files, const struct room *room, struct err *err)
+{
+    err_set(err, ERR_NOSPACE, "room for %llu more files needed, the file system of %s takes %llu more (free inodes)",
+            (unsigned long long)files, c->dir, (unsigned long long)room->free_inodes);
+    return err_hint(err, "remove files there (df -i shows how full it is), unpin something, or set cache.dir to a file "
+                         "system with more inodes");
+}
+
+static int reserve(struct cache *c, const struct cache_lease *l, uint64_t bytes, uint64_t files, struct err *err)
 {
     struct room room = {0};
     for (int i = 0;; i++) {
         bool helped = false;
-        if (try_reserve(c, l, bytes, &room, err) < 0)
+        if (try_reserve(c, l, bytes, files, &room, err) < 0)
             return -1;
-        if (room.have >= bytes)
+        struct lack lack = lack_of(&room, bytes, files);
+        if (is_enough(lack))
             return 0;
-        if (i < RESERVE_ROUNDS && make_room(c, bytes - room.have, &helped, err) < 0)
+        if (i < RESERVE_ROUNDS && make_room(c, lack, &helped, err) < 0)
             return -1;
         if (!helped)
-            return no_space(c, bytes, &room, err);
+            return lack.bytes ? no_space(c, bytes, &room, err) : no_inodes(c, files, &room, err);
     }
 }
 
-int cache_reserve(struct cache *c, struct cache_lease *lease, uint64_t bytes, struct err *err)
+int cache_reserve(struct cache *c, struct cache_lease *lease, uint64_t bytes, uint64_t files, struct err *err)
 {
-    return reserve(c, lease, bytes > INT64_MAX ? INT64_MAX : bytes, err) < 0 ? err_wrap(err, "cache") : 0;
+    return reserve(c, lease, bytes > INT64_MAX ? INT64_MAX : bytes, files, err) < 0 ? err_wrap(err, "cache") : 0;
 }

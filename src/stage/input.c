@@ -182,14 +182,17 @@ static int use_last(struct stage_input *in, struct cache_entry *last, bool *foun
 
 static int reserve_room(struct stage_input *in, struct err *err)
 {
-    uint64_t missing = 0;
+    uint64_t missing = 0, files = 0;
     for (size_t i = 0; i < in->source->file_count; i++) {
         struct source_file f;
+        if (in->own.blobs[i].id[0])
+            continue;
+        files++;
         in->source->ops->file(in->source, i, &f);
-        if (!in->own.blobs[i].id[0] && f.size != XFER_SIZE_UNKNOWN && __builtin_add_overflow(missing, f.size, &missing))
+        if (f.size != XFER_SIZE_UNKNOWN && __builtin_add_overflow(missing, f.size, &missing))
             return err_set(err, ERR_LIMIT, "the sizes of the files overflow");
     }
-    return missing ? cache_reserve(in->stage->opts.cache, in->stage->lease, missing, err) : 0;
+    return files ? cache_reserve(in->stage->opts.cache, in->stage->lease, missing, files, err) : 0;
 }
 
 static int make_snapshot(struct stage_input *in, struct err *err)

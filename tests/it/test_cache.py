@@ -350,6 +350,33 @@ def test_F14_a_disk_that_fills_while_downloading(jobs, relay, s3, small_disk):
     assert jobs(bucket, "small/").code == 0
 
 
+@pytest.fixture
+def few_inodes(berth, tmp_path):
+    """A cache on an ext4 that holds some hundred files, with more space than those need."""
+    image = tmp_path / "disk.img"
+    with image.open("wb") as f:
+        f.truncate(64 * MIB)
+    berth.cache.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-N", "640", image], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, berth.cache], check=True)
+    (berth.cache / "lost+found").rmdir()
+    yield berth.cache
+    subprocess.run(["umount", "-l", berth.cache], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_F14_more_files_than_free_inodes_are_refused_before_a_byte_moves(jobs, relay, s3, few_inodes):
+    bucket = s3.bucket()
+    s3.fill(bucket, {**{f"many/{i}": b"x" for i in range(700)}, "few/k": b"few"})
+    assert jobs(bucket, "few/").code == 0
+    before = os.statvfs(few_inodes).f_favail
+    got = jobs(bucket, "many/")
+    assert got.code == 125 and got.out == b"" and "room for 700 more files needed" in got.errors and "df -i" in got.errors, got
+    assert not any(relay.gets_of(f"many/{i}") for i in range(700))
+    assert os.statvfs(few_inodes).f_favail >= before
+    assert jobs(bucket, "few/").code == 0
+
+
 def blob_files(berth):
     return sorted(p for p in (berth.cache / "blobs").rglob("*") if p.is_file())
 

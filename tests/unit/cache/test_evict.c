@@ -134,19 +134,19 @@ static void room_is_made_before_a_download_and_reserved(void **state)
     f->opts.max_bytes = 1000;
     fixture_open(f);
     cache_lease_free(hold(f, "a", 600, id));
-    assert_ok(cache_reserve(f->c, f->lease, 700, &err), err);
+    assert_ok(cache_reserve(f->c, f->lease, 700, 1, &err), err);
     assert_false(is_stored(f->c, "a"));
-    assert_int_equal(cache_reserve(f->c, f->lease, 301, &err), -1);
+    assert_int_equal(cache_reserve(f->c, f->lease, 301, 1, &err), -1);
     assert_int_equal(err.kind, ERR_NOSPACE);
     assert_non_null(strstr(err.text, "301 B needed"));
     assert_non_null(strstr(err.text, "300 B to be had"));
     err_clear(&err);
     store(f->c, f->lease, "b", 1, 700, true); /* uses the reservation up */
     assert_ok(cache_fill_flush(f->c, &err), err);
-    assert_ok(cache_reserve(f->c, f->lease, 300, &err), err);
+    assert_ok(cache_reserve(f->c, f->lease, 300, 1, &err), err);
     cache_lease_free(f->lease);
     assert_ok(cache_lease_new(f->c, "next", &f->lease, &err), err);
-    assert_ok(cache_reserve(f->c, f->lease, 1000, &err), err);
+    assert_ok(cache_reserve(f->c, f->lease, 1000, 1, &err), err);
 }
 
 static void what_holds_the_room_is_said(void **state)
@@ -160,7 +160,7 @@ static void what_holds_the_room_is_said(void **state)
     struct cache_lease *l = hold(f, "a", 2048, id);
     cache_lease_free(hold(f, "b", 1024, pinned));
     assert_ok(cache_pin(f->c, pinned, "user", &err), err);
-    assert_int_equal(cache_reserve(f->c, f->lease, 2048, &err), -1);
+    assert_int_equal(cache_reserve(f->c, f->lease, 2048, 1, &err), -1);
     assert_non_null(strstr(err.text, "running jobs hold 2.0 KiB"));
     assert_non_null(strstr(err.text, "pins 1.0 KiB"));
     assert_non_null(strstr(err.hint, "unpin"));
@@ -174,7 +174,7 @@ static void a_floor_of_free_space_is_kept(void **state)
     fixture_close(f);
     f->opts.min_free_bytes = UINT64_MAX - 1;
     fixture_open(f);
-    assert_int_equal(cache_reserve(f->c, f->lease, 1, &err), -1);
+    assert_int_equal(cache_reserve(f->c, f->lease, 1, 1, &err), -1);
     assert_int_equal(err.kind, ERR_NOSPACE);
 }
 

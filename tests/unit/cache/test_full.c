@@ -14,14 +14,19 @@
 
 #define NO_MOUNT 77
 
-static void enter_small_disk(struct fixture *f)
+static void enter_disk(struct fixture *f, const char *options)
 {
     struct err err = ERR_INIT;
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mkdir(f->cache, 0700) < 0 || mount("none", f->cache, "tmpfs", 0, "size=4m") < 0)
+        mkdir(f->cache, 0700) < 0 || mount("none", f->cache, "tmpfs", 0, options) < 0)
         _exit(NO_MOUNT);
     assert_ok(cache_open(&f->c, &f->opts, &err), err);
     assert_ok(cache_lease_new(f->c, "job-1", &f->lease, &err), err);
+}
+
+static void enter_small_disk(struct fixture *f)
+{
+    enter_disk(f, "size=4m");
 }
 
 static void in_small_disk(struct fixture *f, void (*work)(void *))
@@ -130,7 +135,7 @@ static void ask_for_too_much(void *ctx)
     struct fixture *f = ctx;
     struct err err = ERR_INIT;
     enter_small_disk(f);
-    assert_int_equal(cache_reserve(f->c, f->lease, 8 << 20, &err), -1);
+    assert_int_equal(cache_reserve(f->c, f->lease, 8 << 20, 1, &err), -1);
     assert_int_equal(err.kind, ERR_NOSPACE);
     assert_non_null(strstr(err.text, "8.0 MiB needed"));
     assert_non_null(strstr(err.text, "to be had in"));
@@ -142,6 +147,65 @@ static void a_download_that_cannot_fit_is_refused_before_it_starts(void **state)
     in_small_disk(*state, ask_for_too_much);
 }
 
+static uint64_t free_inodes(const struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    struct fs_space space;
+    AUTO_FD dir = fs_open_dir(f->cache, &err);
+    assert_ok(fs_space(dir, &space, &err), err);
+    return space.free_inodes;
+}
+
+static void ask_for_too_many_files(void *ctx)
+{
+    struct fixture *f = ctx;
+    struct err err = ERR_INIT;
+    char have[64];
+    enter_disk(f, "size=4m,nr_inodes=600");
+    uint64_t left = free_inodes(f);
+    assert_in_range(left, 1, 600);
+    assert_int_equal(cache_reserve(f->c, f->lease, 0, left + 1, &err), -1);
+    assert_int_equal(err.kind, ERR_NOSPACE);
+    snprintf(have, sizeof have, "takes %u more", (unsigned)left);
+    assert_non_null(strstr(err.text, have));
+    assert_non_null(strstr(err.hint, "df -i"));
+    err_clear(&err);
+    assert_ok(cache_reserve(f->c, f->lease, 0, left, &err), err);
+    fixture_close(f);
+}
+
+static void more_files_than_there_are_inodes_are_refused_before_they_come(void **state)
+{
+    in_small_disk(*state, ask_for_too_many_files);
+}
+
+static void files_make_room_for_files(void *ctx)
+{
+    struct fixture *f = ctx;
+    struct err err = ERR_INIT;
+    struct cache_lease *old;
+    char key[32];
+    enter_disk(f, "size=4m,nr_inodes=900");
+    assert_ok(cache_lease_new(f->c, "old", &old, &err), err);
+    for (unsigned i = 0; i < 20; i++) {
+        snprintf(key, sizeof key, "old-%u", i);
+        store(f->c, old, key, i, 10, true);
+    }
+    cache_lease_free(old);
+    uint64_t left = free_inodes(f);
+    assert_ok(cache_reserve(f->c, f->lease, 0, left + 5, &err), err);
+    assert_int_equal(free_inodes(f), left + 5); /* the oldest five, and no more */
+    assert_false(is_stored(f->c, "old-0"));
+    assert_true(is_stored(f->c, "old-19"));
+    assert_agreement(f);
+    fixture_close(f);
+}
+
+static void the_oldest_files_make_room_where_inodes_are_short(void **state)
+{
+    in_small_disk(*state, files_make_room_for_files);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
@@ -149,6 +213,8 @@ int main(void)
         TEST(a_fetch_that_fills_the_disk_fails_alone_and_frees_its_space),
         TEST(a_disk_full_while_indexing_fails_those_fills_and_no_others),
         TEST(a_download_that_cannot_fit_is_refused_before_it_starts),
+        TEST(more_files_than_there_are_inodes_are_refused_before_they_come),
+        TEST(the_oldest_files_make_room_where_inodes_are_short),
     };
     return cmocka_run_group_tests_name("cache full", tests, NULL, NULL);
 }

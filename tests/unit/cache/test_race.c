@@ -175,7 +175,7 @@ static void one_job(struct worker *w, struct rng *rng)
         keys[i] = (unsigned)rng_below(rng, KEYS);
         bytes += size_of(keys[i]);
     }
-    if (cache_reserve(w->f->c, l, bytes, &err) < 0)
+    if (cache_reserve(w->f->c, l, bytes, JOB_FILES, &err) < 0)
         assert_int_equal(err.kind, ERR_NOSPACE); /* the others hold it all; a real job would fail */
     for (unsigned i = 0; i < JOB_FILES; i++)
         blobs[i] = obtain(w, l, keys[i]);
