@@ -3,14 +3,14 @@
 #define BUSY_TIMEOUT_MS 10000
 #define FIRST_CAPACITY  64
 
-static const struct db_backend *const backends[] = {&db_sqlite};
+static const struct db_backend *const backends[] = {&db_sqlite, &db_postgres};
 
 static const struct db_backend *backend_of(struct span scheme)
 {
     for (size_t i = 0; i < ARRAY_LEN(backends); i++)
         if (span_eq(scheme, span_of(backends[i]->scheme)))
             return backends[i];
-    return NULL;
+    return span_eq(scheme, SPAN_LIT("postgres")) ? &db_postgres : NULL;
 }
 
 int db_open(struct db **out, const struct db_opts *opts, struct err *err)
@@ -21,9 +21,10 @@ int db_open(struct db **out, const struct db_opts *opts, struct err *err)
     if (!backend || where.n == 0) {
         /* The URL itself stays out of the text: another engine's may hold a password. */
         err_set(err, ERR_INVALID, "the database's URL does not name a kind of database and a place");
-        return err_hint(err, "write it as %s", backends[0]->usage);
+        return err_hint(err, "write it as %s or %s", db_sqlite.usage, db_postgres.usage);
     }
-    return backend->open(out, where.p, opts->busy_timeout_ms ? opts->busy_timeout_ms : BUSY_TIMEOUT_MS, err);
+    const char *place = backend->engine == DB_POSTGRES ? opts->url : where.p;
+    return backend->open(out, place, opts->busy_timeout_ms ? opts->busy_timeout_ms : BUSY_TIMEOUT_MS, err);
 }
 
 void db_free(struct db *db)
@@ -133,6 +134,9 @@ static int report_failed(const struct db_stmt *s, struct err *err)
 {
     if (s->failed.kind == ERR_NOMEM)
         return err_nomem(err);
+    if (s->failed.pos == 0)
+        return err_set(err, s->failed.kind, "a column that is no integer was read as one, in \"%.*s\"",
+                       DB_SQL_SHOWN_MAX, s->sql);
     return err_set(err, s->failed.kind, "cannot bind parameter $%d of \"%.*s\"", s->failed.pos, DB_SQL_SHOWN_MAX,
                    s->sql);
 }
@@ -206,4 +210,51 @@ void db_rollback(struct db *db)
 {
     end_runs(db);
     db->backend->rollback(db);
+}
+
+enum db_engine db_engine(const struct db *db)
+{
+    return db->backend->engine;
+}
+
+int db_now_ms(struct db *db, int64_t *unix_ms, struct err *err)
+{
+    struct db_stmt *s = NULL;
+    if (db_prepare(db, db->backend->now_sql, &s, err) < 0)
+        return -1;
+    int rc = db_next(s, err);
+    if (rc < 0)
+        return -1;
+    *unix_ms = db_col_i64(s, 0);
+    db_done(s);
+    return 0;
+}
+
+int db_listen(struct db *db, const char *channel, struct err *err)
+{
+    if (!db->backend->listen)
+        return err_set(err, ERR_UNSUPPORTED, "this kind of database has no notifications");
+    return db->backend->listen(db, channel, err);
+}
+
+int db_notify(struct db *db, const char *channel, const char *payload, struct err *err)
+{
+    struct db_stmt *s = NULL;
+    if (!db->backend->listen)
+        return 0;
+    if (db_prepare(db, "SELECT pg_notify($1, $2)", &s, err) < 0)
+        return -1;
+    db_bind_text(s, 1, channel);
+    db_bind_text(s, 2, payload);
+    int rc = db_next(s, err);
+    if (rc == 1)
+        db_done(s);
+    return rc < 0 ? -1 : 0;
+}
+
+int db_wait_notify(struct db *db, uint32_t timeout_ms, const char **payload, struct err *err)
+{
+    if (!db->backend->wait_notify)
+        return err_set(err, ERR_UNSUPPORTED, "this kind of database has no notifications");
+    return db->backend->wait_notify(db, timeout_ms, payload, err);
 }

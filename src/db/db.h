@@ -1,8 +1,17 @@
-/* db: one small SQL interface, behind which each database engine is a table of functions. The engine now is SQLite.
+/* db: one small SQL interface, behind which each database engine is a table of functions: SQLite and PostgreSQL.
  *
  * SQL text is meant for any engine: parameters are $1, $2 … (in any order, each as often as needed); types are 64-bit
  * integers, text, blobs, NULL. A struct db is used by one thread at a time; open one per thread, and none across
  * fork().
+ *
+ * SQL for both: BIGINT (INTEGER has 32 bits in PostgreSQL), TEXT, BLOB (db_migrate() makes PostgreSQL a domain of that
+ * name over bytea), truth as 0 and 1 in a BIGINT; INSERT … ON CONFLICT and RETURNING; ids made by the program, since
+ * automatic ones differ. A NULL parameter whose type nothing tells needs a CAST. What must differ asks db_engine().
+ *
+ * PostgreSQL works through a transaction pooler: statements are unnamed, and nothing but db_listen() needs a session.
+ * Results are read whole (at most 256 MiB, else ERR_LIMIT), so other statements may run between rows, as with SQLite.
+ * Wrong SQL shows at the first db_next() instead of db_prepare(). A lost connection fails the running call
+ * (ERR_TRANSIENT); outside a transaction the next call connects anew, inside one all fail until db_rollback().
  *
  * Errors name the database and say what to try: ERR_BUSY (another writer, beyond the busy timeout), ERR_NOSPACE,
  * ERR_CORRUPT, ERR_DENIED, ERR_EXISTS (a key or UNIQUE constraint), ERR_INVALID (another constraint), ERR_SYSTEM (wrong
@@ -19,8 +28,10 @@ struct db;
 struct db_stmt;
 
 struct db_opts {
-    const char *url;          /* "sqlite:/path/to/file.db"; created (mode 0600) where it is not there */
-    uint32_t busy_timeout_ms; /* wait for a writer in another process; 0: 10,000 */
+    const char *url; /* "sqlite:/path/to/file.db", created (mode 0600) where it is not there; or "postgresql://…" or
+                        "postgres://…", libpq's URL, whose password no error shows */
+    uint32_t busy_timeout_ms; /* wait for a writer in another process, or in a transaction of PostgreSQL for a lock;
+                                 0: 10,000 */
 };
 
 int db_open(struct db **out, const struct db_opts *opts, struct err *err);
@@ -49,9 +60,10 @@ int64_t db_changes(struct db *db); /* rows inserted, updated or deleted by the l
 /* Run a statement that gives no rows. */
 int db_run(struct db_stmt *s, struct err *err);
 
-/* Transactions: db_begin() takes the write lock at once, waiting up to the busy timeout, then ERR_BUSY. After an error
- * inside one, db_rollback() it; a db_commit() that fails has rolled back already. Both end the runs still open. With
- * none open, db_rollback() does nothing. */
+/* Transactions: with SQLite db_begin() takes the write lock at once, waiting up to the busy timeout, then ERR_BUSY.
+ * PostgreSQL (READ COMMITTED) locks rows as they are written: read FOR UPDATE what is to be written back. After an
+ * error inside one, db_rollback() it; a db_commit() that fails has rolled back already. Both end the runs still open.
+ * With none open, db_rollback() does nothing. */
 int db_begin(struct db *db, struct err *err);
 int db_commit(struct db *db, struct err *err);
 void db_rollback(struct db *db);
@@ -60,5 +72,20 @@ void db_rollback(struct db *db);
  * processes may do so at once. A database newer than `n` is refused untouched (ERR_UNSUPPORTED, naming both versions).
  * The version is kept in a table of its own, schema_version. */
 int db_migrate(struct db *db, const char *const *migrations, size_t n, struct err *err);
+
+enum db_engine { DB_SQLITE, DB_POSTGRES };
+enum db_engine db_engine(const struct db *db);
+
+/* The database's own clock, which every process that uses it shares. */
+int db_now_ms(struct db *db, int64_t *unix_ms, struct err *err);
+
+/* Notifications only save time; nothing may depend on them. db_listen() wants a struct db of its own whose URL leads
+ * to the server directly, not through a pooler; it listens again after a reconnection. db_wait_notify(): 1 with the
+ * payload (borrowed until the next wait; "" after a reconnection, when some may have been missed), 0 after the timeout.
+ * SQLite has none: db_notify() does nothing there, the other two fail with ERR_UNSUPPORTED at once. A notification of
+ * a transaction is sent when it commits. */
+int db_listen(struct db *db, const char *channel, struct err *err);
+int db_notify(struct db *db, const char *channel, const char *payload, struct err *err);
+int db_wait_notify(struct db *db, uint32_t timeout_ms, const char **payload, struct err *err);
 
 #endif

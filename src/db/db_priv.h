@@ -17,10 +17,13 @@ struct db_value {
 };
 
 struct db_backend {
-    const char *scheme; /* what stands before the ':' of a URL */
-    const char *usage;  /* a URL to show in hints */
+    enum db_engine engine;
+    const char *scheme;        /* what stands before the ':' of a URL */
+    const char *usage;         /* a URL to show in hints */
+    const char *now_sql;       /* gives the clock in milliseconds since 1970 */
+    const char *migration_sql; /* what a migration's transaction begins with; NULL: nothing */
 
-    /* `where` is the URL after "scheme:". */
+    /* `where` is the URL after "scheme:" for SQLite, the whole URL for PostgreSQL. */
     int (*open)(struct db **out, const char *where, uint32_t busy_timeout_ms, struct err *err);
     void (*close)(struct db *db); /* all its statements are closed already */
     int (*exec)(struct db *db, const char *sql, struct err *err);
@@ -28,6 +31,9 @@ struct db_backend {
     int (*commit)(struct db *db, struct err *err); /* a failure leaves the transaction to rollback() */
     void (*rollback)(struct db *db);               /* none open: nothing */
     int64_t (*changes)(struct db *db);
+
+    int (*listen)(struct db *db, const char *channel, struct err *err); /* NULL: there are no notifications */
+    int (*wait_notify)(struct db *db, uint32_t timeout_ms, const char **payload, struct err *err);
 
     int (*stmt_open)(struct db *db, const char *sql, struct db_stmt **out, struct err *err);
     void (*stmt_close)(struct db_stmt *s);
@@ -39,7 +45,7 @@ struct db_backend {
     struct span (*col_text)(struct db_stmt *s, int col); /* out of memory: sets s->failed */
 };
 
-extern const struct db_backend db_sqlite;
+extern const struct db_backend db_sqlite, db_postgres;
 
 struct db {
     const struct db_backend *backend;

@@ -37,7 +37,9 @@ static int check_version(int64_t version, size_t n, struct err *err)
 /* One step, inside a transaction. Another process may have come first: the version is read again under the lock. */
 static int step(struct db *db, const char *const *migrations, size_t n, int64_t *version, struct err *err)
 {
-    if (read_version(db, version, err) < 0 || check_version(*version, n, err) < 0)
+    const char *lock = db->backend->migration_sql;
+    if ((lock && db_exec(db, lock, err) < 0) || read_version(db, version, err) < 0 ||
+        check_version(*version, n, err) < 0)
         return -1;
     if ((size_t)*version == n)
         return 0;
@@ -47,11 +49,26 @@ static int step(struct db *db, const char *const *migrations, size_t n, int64_t 
     return 0;
 }
 
+/* The table of the version, under the engine's own lock where it needs one. */
+static int prepare_schema(struct db *db, int64_t *version, struct err *err)
+{
+    const char *lock = db->backend->migration_sql,
+               *table = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";
+    if (!lock)
+        return db_exec(db, table, err) < 0 ? -1 : read_version(db, version, err);
+    if (db_begin(db, err) < 0)
+        return -1;
+    if (db_exec(db, lock, err) < 0 || db_exec(db, table, err) < 0 || read_version(db, version, err) < 0) {
+        db_rollback(db);
+        return -1;
+    }
+    return db_commit(db, err);
+}
+
 int db_migrate(struct db *db, const char *const *migrations, size_t n, struct err *err)
 {
     int64_t version = 0;
-    if (db_exec(db, "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)", err) < 0 ||
-        read_version(db, &version, err) < 0 || check_version(version, n, err) < 0)
+    if (prepare_schema(db, &version, err) < 0 || check_version(version, n, err) < 0)
         return -1;
     while ((size_t)version < n) {
         if (db_begin(db, err) < 0)

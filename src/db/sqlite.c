@@ -203,8 +203,11 @@ static int64_t sqlite_changes(struct db *base)
 }
 
 const struct db_backend db_sqlite = {
+    .engine = DB_SQLITE,
     .scheme = "sqlite",
     .usage = "sqlite:/path/to/file.db",
+    .now_sql =
+        "SELECT CAST(strftime('%s', 'now') AS INTEGER) * 1000 + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER)",
     .open = sqlite_open,
     .close = sqlite_close,
     .exec = sqlite_exec,

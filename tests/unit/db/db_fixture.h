@@ -15,10 +15,13 @@
 
 #include <cmocka.h>
 
+/* Where the tests run: a server's URL, whose schema each test finds empty; NULL: a SQLite file each. */
+static const char *db_test_url;
+
 struct fixture {
     char dir[64];
     char path[96];
-    char url[112];
+    char url[256];
     struct db *db;
 };
 
@@ -69,8 +72,10 @@ static inline int fixture_make(void **state)
     if (!mkdtemp(f->dir))
         return -1;
     snprintf(f->path, sizeof(f->path), "%s/test.db", f->dir);
-    snprintf(f->url, sizeof(f->url), "sqlite:%s", f->path);
+    snprintf(f->url, sizeof(f->url), "%s%s", db_test_url ? db_test_url : "sqlite:", db_test_url ? "" : f->path);
     f->db = must_open(f->url, 0);
+    if (db_test_url) /* with what db_migrate() would prepare */
+        must_exec(f->db, "DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE DOMAIN blob AS bytea");
     *state = f;
     return 0;
 }

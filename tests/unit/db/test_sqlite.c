@@ -6,7 +6,7 @@
 static void what_is_no_database_url_is_refused_without_showing_it(void **state)
 {
     (void)state;
-    static const char *const urls[] = {"", "sqlite:", "sqlite", "/tmp/x.db", "postgres://u:hush@h/d", "SQLITE:/x"};
+    static const char *const urls[] = {"", "sqlite:", "sqlite", "/tmp/x.db", "mysql://u:hush@h/d", "SQLITE:/x"};
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         struct err err = ERR_INIT;
         struct db *db = NULL;

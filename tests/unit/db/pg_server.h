@@ -1,0 +1,39 @@
+/* A throw-away PostgreSQL for a test program, by tools/servers. */
+#ifndef BERTH_TESTS_DB_PG_SERVER_H
+#define BERTH_TESTS_DB_PG_SERVER_H
+
+#include "db_fixture.h"
+
+static char pg_dir[] = "/tmp/berth-pg-XXXXXX";
+
+static inline int pg_stop(void **state)
+{
+    (void)state;
+    char command[512];
+    snprintf(command, sizeof(command), "'%s' stop %s", BERTH_SERVERS, pg_dir);
+    return system(command) == 0 ? 0 : -1;
+}
+
+static inline int pg_start(void **state)
+{
+    char command[512], answer[4096];
+    static char url[256];
+    if (!mkdtemp(pg_dir))
+        return -1;
+    snprintf(command, sizeof(command), "'%s' start %s postgres", BERTH_SERVERS, pg_dir);
+    FILE *f = popen(command, "r");
+    if (!f)
+        return -1;
+    size_t n = fread(answer, 1, sizeof(answer) - 1, f);
+    answer[n] = '\0';
+    const char *at = pclose(f) == 0 ? strstr(answer, "\"url\": \"") : NULL;
+    if (!at || sscanf(at, "\"url\": \"%255[^\"]", url) != 1) {
+        fprintf(stderr, "no PostgreSQL to test with: `tools/setup servers` installs it\n");
+        pg_stop(state);
+        return -1;
+    }
+    db_test_url = url;
+    return 0;
+}
+
+#endif

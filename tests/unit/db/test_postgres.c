@@ -1,0 +1,204 @@
+/* PostgreSQL alone: refusals, lost connections, locks between connections, notifications, migrations. */
+#include "pg_server.h"
+
+#include <sys/wait.h>
+
+static void a_url_that_fails_never_shows_its_password(void **state)
+{
+    (void)state;
+    const char *port = strrchr(db_test_url, ':') + 1;
+    char wrong[256];
+    snprintf(wrong, sizeof(wrong), "postgres://berth:hush@127.0.0.1:%s", port);
+    const char *const urls[] = {wrong,
+                                "postgresql://u:hush@127.0.0.1:1/d",
+                                "postgresql://u:hu/sh@h/d",
+                                "postgres://u:hush@[bad/d",
+                                "postgres://u:hush",
+                                "postgres://u:hush@h/d?no=such"};
+    const enum err_kind kinds[] = {ERR_DENIED, ERR_TRANSIENT, ERR_INVALID, ERR_INVALID, ERR_INVALID, ERR_INVALID};
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+        struct err err = ERR_INIT;
+        struct db *db = NULL;
+        assert_int_equal(db_open(&db, &(struct db_opts){.url = urls[i]}, &err), -1);
+        assert_int_equal(err.kind, kinds[i]);
+        assert_null(strstr(err.text, "hush"));
+        assert_null(strstr(err.text, "sh@"));
+        assert_true(err.hint[0]);
+    }
+}
+
+static void terminate_others(struct db *db)
+{
+    must_exec(db, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                  "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'");
+}
+
+static void a_lost_connection_fails_one_call_and_is_made_anew(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct db *killer = must_open(f->url, 0);
+    terminate_others(killer);
+    struct db_stmt *s = must_prepare(f->db, "SELECT 1");
+    assert_int_equal(db_next(s, &err), -1);
+    assert_int_equal(err.kind, ERR_TRANSIENT);
+    assert_int_equal(count_of(f->db, "SELECT 7"), 7);
+    db_free(killer);
+}
+
+static void a_transaction_lost_with_its_connection_stays_lost_until_rollback(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct db *killer = must_open(f->url, 0);
+    must_exec(f->db, "CREATE TABLE v (i BIGINT)");
+    assert_int_equal(db_begin(f->db, &err), 0);
+    must_exec(f->db, "INSERT INTO v VALUES (1)");
+    terminate_others(killer);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(db_exec(f->db, "INSERT INTO v VALUES (2)", &err), -1);
+        assert_int_equal(err.kind, ERR_TRANSIENT);
+        err_clear(&err);
+    }
+    db_rollback(f->db);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 0);
+    db_free(killer);
+}
+
+static void an_error_inside_a_transaction_keeps_it_from_committing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(db_exec(f->db, "SELEKT", &err), -1);
+    err_clear(&err);
+    assert_int_equal(db_commit(f->db, &err), -1);
+    err_clear(&err);
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(db_commit(f->db, &err), 0);
+}
+
+static void a_locked_row_is_busy_after_the_timeout(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct db *other = must_open(f->url, 1);
+    must_exec(f->db, "CREATE TABLE v (i BIGINT); INSERT INTO v VALUES (1)");
+    assert_int_equal(db_begin(f->db, &err), 0);
+    must_exec(f->db, "UPDATE v SET i = i + 1");
+    assert_int_equal(db_begin(other, &err), 0);
+    assert_int_equal(db_exec(other, "UPDATE v SET i = i + 1", &err), -1);
+    assert_int_equal(err.kind, ERR_BUSY);
+    err_clear(&err);
+    db_rollback(other);
+    assert_int_equal(db_commit(f->db, &err), 0);
+    assert_int_equal(db_begin(other, &err), 0);
+    must_exec(other, "UPDATE v SET i = i + 1");
+    assert_int_equal(db_commit(other, &err), 0);
+    assert_int_equal(count_of(f->db, "SELECT SUM(i) FROM v"), 3);
+    db_free(other);
+}
+
+static void values_stay_out_of_errors(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct db_stmt *s = must_prepare(f->db, "SELECT CAST($1 AS BIGINT)");
+    db_bind_text(s, 1, "hush");
+    assert_int_equal(db_next(s, &err), -1);
+    assert_int_equal(err.kind, ERR_INVALID);
+    assert_null(strstr(err.text, "hush"));
+}
+
+static void integers_of_every_width_are_read(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct db_stmt *s = must_prepare(f->db, "SELECT CAST(-2 AS SMALLINT), CAST(-70000 AS INTEGER), true, "
+                                            "CAST(-9223372036854775808 AS NUMERIC), CAST(120000000 AS NUMERIC), 'x'");
+    static const int64_t wanted[] = {-2, -70000, 1, INT64_MIN, 120000000};
+    assert_int_equal(db_next(s, &err), 1);
+    for (int i = 0; i < (int)ARRAY_LEN(wanted); i++)
+        assert_true(db_col_i64(s, i) == wanted[i]);
+    db_col_i64(s, 5);
+    assert_int_equal(db_next(s, &err), -1);
+    assert_int_equal(err.kind, ERR_SYSTEM);
+}
+
+static void a_notification_wakes_the_listener_also_after_a_reconnection(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    const char *payload = NULL;
+    struct db *ear = must_open(f->url, 0);
+    assert_int_equal(db_listen(ear, "jobs\"x", &err), 0);
+    assert_int_equal(db_wait_notify(ear, 0, &payload, &err), 0);
+    assert_int_equal(db_notify(f->db, "jobs\"x", "m1", &err), 0);
+    assert_int_equal(db_wait_notify(ear, 60000, &payload, &err), 1);
+    assert_string_equal(payload, "m1");
+    terminate_others(f->db);
+    assert_int_equal(db_wait_notify(ear, 60000, &payload, &err), -1);
+    assert_int_equal(err.kind, ERR_TRANSIENT);
+    err_clear(&err);
+    assert_int_equal(db_wait_notify(ear, 60000, &payload, &err), 1);
+    assert_int_equal(db_notify(f->db, "jobs\"x", "m2", &err), 0);
+    assert_int_equal(db_wait_notify(ear, 60000, &payload, &err), 1);
+    assert_string_equal(payload, "m2");
+    db_free(ear);
+}
+
+enum { WRITERS = 4, ROUNDS = 50 };
+
+static int migrate_and_add(const char *url)
+{
+    static const char *const steps[] = {"CREATE TABLE n (v BIGINT NOT NULL, b BLOB); INSERT INTO n VALUES (0, NULL)",
+                                        "CREATE TABLE seen (writer BIGINT)"};
+    struct err err = ERR_INIT;
+    struct db *db = NULL;
+    if (db_open(&db, &(struct db_opts){.url = url}, &err) == 0 && db_migrate(db, steps, ARRAY_LEN(steps), &err) == 0)
+        for (int i = 0; i < ROUNDS && db_exec(db, "UPDATE n SET v = v + 1", &err) == 0; i++)
+            ;
+    if (err_is_set(&err))
+        fprintf(stderr, "writer: %s\n", err.text);
+    db_free(db);
+    return err_is_set(&err);
+}
+
+static void processes_that_migrate_and_write_at_once_lose_nothing(void **state)
+{
+    struct fixture *f = *state;
+    must_exec(f->db, "DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    db_free(f->db);
+    f->db = NULL;
+    pid_t pids[WRITERS];
+    for (int i = 0; i < WRITERS; i++) {
+        pids[i] = fork();
+        assert_true(pids[i] >= 0);
+        if (pids[i] == 0)
+            _exit(migrate_and_add(f->url));
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        int status = 0;
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    f->db = must_open(f->url, 0);
+    assert_int_equal(count_of(f->db, "SELECT v FROM n"), WRITERS * ROUNDS);
+    assert_int_equal(count_of(f->db, "SELECT version FROM schema_version"), 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_url_that_fails_never_shows_its_password),
+        DB_TEST(a_lost_connection_fails_one_call_and_is_made_anew),
+        DB_TEST(a_transaction_lost_with_its_connection_stays_lost_until_rollback),
+        DB_TEST(an_error_inside_a_transaction_keeps_it_from_committing),
+        DB_TEST(a_locked_row_is_busy_after_the_timeout),
+        DB_TEST(values_stay_out_of_errors),
+        DB_TEST(integers_of_every_width_are_read),
+        DB_TEST(a_notification_wakes_the_listener_also_after_a_reconnection),
+        DB_TEST(processes_that_migrate_and_write_at_once_lose_nothing),
+    };
+    return cmocka_run_group_tests(tests, pg_start, pg_stop);
+}
