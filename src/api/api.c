@@ -53,7 +53,7 @@ int api_open(struct api **out, const struct api_opts *opts, struct err *err)
     *out = NULL;
     if (str_empty(opts->server)) {
         err_set(err, ERR_USAGE, "which server?");
-        return err_hint(err, "give --server URL, or set BERTH_SERVER_URL, or server.url in the configuration");
+        return err_hint(err, "set BERTH_SERVER_URL, or server.url in the configuration");
     }
     if (check_server(opts, err) < 0)
         return -1;

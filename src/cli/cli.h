@@ -80,7 +80,11 @@ extern const struct command *const commands[]; /* NULL-terminated, in the order 
 extern const struct command command_publish, command_job_get, command_run, command_validate, command_fetch,
     command_docker_run, command_cache_ls, command_cache_stat, command_cache_pin, command_cache_unpin, command_cache_rm,
     command_cache_gc, command_cache_verify, command_cache_path, command_doctor, command_config_show, command_completion,
-    command_man, command_version;
+    command_man, command_version, command_serve, command_job_post, command_job_list, command_job_describe,
+    command_job_history, command_job_logs, command_job_stop, command_market_create, command_market_set,
+    command_market_list, command_market_required, command_token_create, command_token_list, command_token_revoke,
+    command_node_list, command_node_describe, command_node_approve, command_node_reject, command_node_drain,
+    command_node_undrain;
 
 /* 130 or 143 when a signal asked for the end. */
 int cli_signal_exit_code(void);

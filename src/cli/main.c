@@ -18,10 +18,15 @@
 struct globals globals;
 
 const struct command *const commands[] = {
-    &command_run,         &command_fetch,      &command_publish,      &command_job_get,    &command_validate,
-    &command_docker_run,  &command_cache_ls,   &command_cache_stat,   &command_cache_pin,  &command_cache_unpin,
-    &command_cache_rm,    &command_cache_gc,   &command_cache_verify, &command_cache_path, &command_doctor,
-    &command_config_show, &command_completion, &command_man,          &command_version,    NULL,
+    &command_run,           &command_fetch,         &command_publish,      &command_job_get,
+    &command_validate,      &command_docker_run,    &command_job_post,     &command_job_list,
+    &command_job_describe,  &command_job_logs,      &command_job_history,  &command_job_stop,
+    &command_market_create, &command_market_set,    &command_market_list,  &command_market_required,
+    &command_node_list,     &command_node_describe, &command_node_approve, &command_node_reject,
+    &command_node_drain,    &command_node_undrain,  &command_token_create, &command_token_list,
+    &command_cache_pin,     &command_cache_unpin,   &command_cache_rm,     &command_cache_gc,
+    &command_cache_verify,  &command_cache_path,    &command_doctor,       &command_config_show,
+    &command_completion,    &command_man,           &command_version,      NULL,
 };
 
 /* --- secrets ------------------------------------------------------------------------------------------------------ */
@@ -173,7 +178,7 @@ static void print_overview(const struct cli *cli)
         "keeps its results.\n\n%sUsage:%s berth COMMAND [OPTION…]\n\n%sCommands:%s\n",
         bold, plain, bold, plain);
     for (size_t i = 0; commands[i]; i++)
-        buf_addf(&out, "  %-14s %s\n", commands[i]->about.name, commands[i]->about.summary);
+        buf_addf(&out, "  %-25s %s\n", commands[i]->about.name, commands[i]->about.summary);
     buf_addf(&out,
              "\n%sExamples:%s\n  berth run job.json                              run a job file\n"
              "  berth fetch s3://bucket/models/ ./models        download a prefix, verified and resumable\n"
