@@ -74,8 +74,7 @@ static void name_address(struct httpd *h, int fd)
         getnameinfo((struct sockaddr *)&ss, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) !=
             0)
         return;
-    h->port = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port
-                                             : ((struct sockaddr_in *)&ss)->sin_port);
+    h->port = (uint16_t)strtoul(port, NULL, 10);
     bool v6 = ss.ss_family == AF_INET6;
     snprintf(h->address, sizeof h->address, "%s://%s%.96s%s:%u", h->opts.tls_cert ? "https" : "http", v6 ? "[" : "",
              host, v6 ? "]" : "", h->port);

@@ -1,6 +1,7 @@
 /* httpd: a small HTTP server frame: routes, limits, TLS, long polls and event streams.
  *
- * Handlers run on a few threads and may block for as long as a database takes, not longer. What has to wait for an
+ * Handlers run on a few threads and may block for as long as a database takes, not longer: each thread also moves the
+ * bytes of its share of the connections, which stand still meanwhile. What has to wait for an
  * event does not hold a thread: the handler says which keys it watches, looks whether there is something, and if not
  * returns HTTPD_WAIT; it runs again when one of the keys is woken, or at its deadline. No wake-up is lost in between:
  * watching comes first. Streams work alike.

@@ -2,6 +2,7 @@
 
 #include "base/enc.h"
 #include "base/fs.h"
+#include "base/rng.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +52,8 @@ static int create_file(const char *path, const char *magic, struct err *err)
     buf_init(&text, KEYFILE_MAX);
     buf_addf(&text, "%s\n", magic);
     add_random_key(&text);
-    AUTO_STR temporary = str_printf(err, "%s.new.%d", path, (int)getpid());
+    char id[RNG_ID_MAX]; /* a process id is not enough: in containers that share a volume they are alike */
+    AUTO_STR temporary = rng_id(id, err) < 0 ? NULL : str_printf(err, "%s.new.%s", path, id);
     int rc = !temporary || buf_check(&text, path, err) < 0 ? -1 : 0;
     if (rc == 0)
         rc = fs_replace_file(AT_FDCWD, temporary, text.p, text.n, 0600, err);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <pthread.h>
 
 struct fixture {
     char dir[64], keys[96];
@@ -124,6 +125,75 @@ static void a_key_file_that_others_may_read_is_refused(void **state)
     assert_null(k);
 }
 
+struct opener {
+    const char *path;
+    struct seal_keys *k;
+    int rc;
+};
+
+static void *open_keys(void *arg)
+{
+    struct opener *o = arg;
+    struct err err = ERR_INIT;
+    o->rc = seal_keys_open(&o->k, o->path, true, &err);
+    return NULL;
+}
+
+static void servers_that_start_at_once_agree_on_one_key(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    struct opener o[8];
+    pthread_t threads[ARRAY_LEN(o)];
+    snprintf(path, sizeof path, "%s/shared", f->dir);
+    for (size_t i = 0; i < ARRAY_LEN(o); i++) {
+        o[i] = (struct opener){.path = path, .rc = -1};
+        assert_int_equal(pthread_create(&threads[i], NULL, open_keys, &o[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(o); i++)
+        pthread_join(threads[i], NULL);
+    for (size_t i = 0; i < ARRAY_LEN(o); i++) {
+        struct err err = ERR_INIT;
+        AUTO_BUF box, out;
+        buf_init(&box, 4096);
+        buf_init(&out, 4096);
+        assert_int_equal(o[i].rc, 0);
+        assert_int_equal(seal_box(o[i].k, SPAN_LIT("hush"), SPAN_LIT("b"), &box, &err), 0);
+        assert_int_equal(seal_open(o[0].k, buf_span(&box), SPAN_LIT("b"), &out, &err), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(o); i++)
+        seal_keys_free(o[i].k);
+}
+
+static void a_pipe_is_no_key_file_and_is_not_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct seal_keys *k = NULL;
+    char path[128];
+    snprintf(path, sizeof path, "%s/pipe", f->dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(seal_keys_open(&k, path, false, &err), -1);
+    assert_int_equal(err.kind, ERR_REFUSED);
+}
+
+static void a_full_key_file_takes_no_more(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    for (int i = 1; i < SEAL_KEYS_MAX; i++)
+        assert_int_equal(seal_keys_rotate(f->keys, &err), 0);
+    assert_int_equal(seal_keys_rotate(f->keys, &err), -1);
+    assert_int_equal(err.kind, ERR_LIMIT);
+    struct seal_keys *k = NULL;
+    err_clear(&err);
+    assert_int_equal(seal_keys_open(&k, f->keys, false, &err), 0);
+    AUTO_BUF box = sealed(f, "hush", "b"), out; /* under what is the oldest key by now */
+    buf_init(&out, 4096);
+    assert_int_equal(seal_open(k, buf_span(&box), SPAN_LIT("b"), &out, &err), 0);
+    seal_keys_free(k);
+}
+
 static void damaged_key_files_are_refused_without_showing_them(void **state)
 {
     struct fixture *f = *state;
@@ -215,6 +285,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(after_a_rotation_old_values_open_and_are_known_as_stale, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_fleets_key_file_opens_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_key_file_that_others_may_read_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(servers_that_start_at_once_agree_on_one_key, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_pipe_is_no_key_file_and_is_not_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_full_key_file_takes_no_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_key_files_are_refused_without_showing_them, set_up, tear_down),
         cmocka_unit_test(tokens_differ_and_tell_their_role),
         cmocka_unit_test_setup_teardown(a_grant_is_good_for_its_payload_and_until_its_end, set_up, tear_down),
