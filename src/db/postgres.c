@@ -118,8 +118,11 @@ int pg_connect(struct pg_db *db, struct err *err)
     PQfinish(db->conn);
     db->conn = conn;
     for (size_t i = 0; i < db->channels.n; i++)
-        if (pg_listen_on(db, db->channels.v[i], err) < 0)
+        if (pg_listen_on(db, db->channels.v[i], err) < 0) {
+            PQfinish(conn); /* rather none than one that is deaf */
+            db->conn = NULL;
             return -1;
+        }
     return 0;
 }
 

@@ -23,7 +23,7 @@ static inline struct pg_db *pg_of(struct db *db)
     return (struct pg_db *)db;
 }
 
-/* Connects; db->conn is replaced on success only. */
+/* Connects and listens again to db->channels. */
 int pg_connect(struct pg_db *db, struct err *err);
 /* A usable connection: made anew where it was lost outside a transaction, an error inside one. */
 int pg_ensure(struct pg_db *db, struct err *err);
@@ -35,10 +35,10 @@ int pg_fail(struct pg_db *db, const PGresult *result, const char *sql, struct er
 /* Keep the count of rows that a finished statement changed. */
 void pg_note_changes(struct pg_db *db, PGresult *result);
 
-int pg_exec(struct db *db, const char *sql, struct err *err);
+int pg_exec(struct db *base, const char *sql, struct err *err);
 
-int pg_listen(struct db *db, const char *channel, struct err *err);
-int pg_wait_notify(struct db *db, uint32_t timeout_ms, const char **payload, struct err *err);
+int pg_listen(struct db *base, const char *channel, struct err *err);
+int pg_wait_notify(struct db *base, uint32_t timeout_ms, const char **payload, struct err *err);
 
 int pg_stmt_open(struct db *db, const char *sql, struct db_stmt **out, struct err *err);
 void pg_stmt_close(struct db_stmt *base);
