@@ -1,6 +1,7 @@
 /* The requests of an upload, one function each. */
 #include "s3/upload_priv.h"
 
+#include "base/clock.h"
 #include "base/enc.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -8,8 +9,9 @@
 
 #include <stdio.h>
 
-#define QUERY_MAX      ((size_t)8 << 10)
-#define COMPLETE_TRIES 5
+#define QUERY_MAX        ((size_t)8 << 10)
+#define COMPLETE_TRIES   5
+#define BUSY_PATIENCE_MS UINT64_C(60000) /* with a server that asks to slow down, beyond what tries take */
 
 /* ---- headers ---- */
 
@@ -43,11 +45,24 @@ static void add_sums(struct headers *h, const struct sums *s)
 
 /* ---- answers ---- */
 
+static bool is_busy(const struct http_response *resp)
+{
+    return resp->status == 503 || resp->status == 429;
+}
+
+/* The waits between tries are drawn at random, so that their number says little about how long is waited in all. A
+ * server that only asks for time gets it. */
 static int ask(struct s3 *s3, const struct s3_ask *ask_for, struct http_response *resp, struct fault *f,
                struct err *err)
 {
+    uint64_t start = clock_mono_ms();
     if (s3_exchange(s3, ask_for, NULL, resp, err) < 0)
         return -1;
+    while (is_busy(resp) && !ask_for->cleaning_up && clock_mono_ms() - start < BUSY_PATIENCE_MS) {
+        http_response_release(resp);
+        if (s3_exchange(s3, ask_for, NULL, resp, err) < 0)
+            return -1;
+    }
     s3_read_fault(resp, f);
     return 0;
 }
@@ -285,12 +300,15 @@ static bool look(const struct completing *c, struct s3_stored *out)
     return same;
 }
 
-/* Some servers tell neither ETag nor version of what they put together. */
+/* Some servers tell neither ETag nor version of what they put together. 1: the answer can't be read, though the object
+ * may be there; another try tells. */
 static int take_completed(const struct completing *c, const struct http_response *resp, struct s3_stored *out,
                           struct err *err)
 {
     char etag[ETAG_MAX];
-    if (upload_answer_etag(buf_span(&resp->body), etag, err) < 0 || check_etag(c, etag, err) < 0)
+    if (upload_answer_etag(buf_span(&resp->body), etag, err) < 0)
+        return 1;
+    if (check_etag(c, etag, err) < 0)
         return -1;
     if (!etag[0] && look(c, out))
         return 0;

@@ -24,6 +24,7 @@ What happens (several may be combined):
   reset                     likewise, by RST
   short                     only so many bytes of the body, framed as if that were all
   read                      only so many bytes of the request's body are taken, then the connection ends by RST
+  take_at, gate             no more than so many bytes of the request's body are taken before the gate is released
   lost                      all is done, and instead of the answer comes a RST
   extra                     so many bytes more than are right, and a Content-Length that agrees with them
   flip                      the lowest bit of the object's byte at this offset is turned
@@ -72,6 +73,7 @@ class Rule:
     reset: int | None = None
     short: int | None = None
     read: int | None = None
+    take_at: int | None = None
     lost: bool = False
     extra: int = 0
     flip: int | None = None

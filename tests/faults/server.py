@@ -201,7 +201,8 @@ class FaultServer:
             rule = next((r for r in self.rules if r.takes(request, self._released)), NO_RULE)
             self.changed.notify_all()
         try:
-            request.body = connection.read_body(headers, rule.read, lambda n: self._received(request, n))
+            pause = (rule.take_at, lambda: self._wait_gate(rule.gate)) if rule.take_at is not None else None
+            request.body = connection.read_body(headers, rule.read, lambda n: self._received(request, n), pause)
             return self._answer(connection, request, rule) and headers.get("connection", "").lower() != "close"
         finally:
             with self.changed:

@@ -84,11 +84,13 @@ class Connection:
             headers[name.strip().lower()] = value.strip()
         return method, target, headers
 
-    def read_body(self, headers, most=None, count=lambda n: None):
-        """`most`: the connection is reset when so many bytes have come."""
+    def read_body(self, headers, most=None, count=lambda n: None, pause=None):
+        """`most`: the connection is reset when so many bytes have come. `pause`: (bytes, what is called then)."""
         length = int(headers.get("content-length", 0))
         pieces, left = [], length if most is None else min(most, length)
         while left:
+            if pause and length - left >= pause[0]:
+                pause = pause[1]()
             if not self.buffer:
                 self._fill()
             piece, self.buffer = self.buffer[:left], self.buffer[left:]
