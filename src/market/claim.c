@@ -1,0 +1,447 @@
+/* The claim. First a look without locks: which queued executions could this node take now? Then one short transaction
+ * that takes them, as far as nobody else did meanwhile.
+ *
+ * The look is bounded. Half of it goes to the front of the queue; the other half goes on where the last one of this
+ * node ended, so that what stands far back behind jobs for other machines is seen as well. */
+#include "market/market_priv.h"
+
+#define SCAN_PAGE      64
+#define SCAN_PAGES_MAX 16 /* of each half */
+#define ROUNDS_MAX     8
+#define OTHERS_MAX     256
+#define VERDICTS_MAX   32 /* of different requirements, remembered within one look */
+
+struct looking {
+    struct market *m;
+    const struct market_caller *c;
+    struct node_row node;
+    struct arena *a;
+    int64_t now_ms, max_window_ms;
+    uint32_t wanted; /* executions, at most */
+    struct {         /* whether requirements fit: most jobs of a market ask for the same */
+        char *needs;
+        bool confidential, fits;
+    } verdicts[VERDICTS_MAX];
+    size_t verdict_count;
+    struct machine machine; /* what is left of it */
+    char found[CLAIM_CANDIDATES_MAX][EXEC_ID_MAX];
+    size_t found_count;
+    int64_t at_rank; /* how far the look has come; INT64_MIN: at the beginning, or all seen */
+    char at_id[EXEC_ID_MAX];
+};
+
+struct candidate {
+    char id[EXEC_ID_MAX], job[MARKET_ID_MAX], avoid_node[MARKET_NODE_MAX];
+    int64_t rank, queued_ms;
+    bool confidential, has_holds;
+    char *needs;
+};
+
+/* ---- Does it fit? */
+
+static int fits(struct looking *l, const struct candidate *x, bool *out, struct err *err)
+{
+    struct needs needs;
+    for (size_t i = 0; i < l->verdict_count; i++) {
+        if (l->verdicts[i].confidential == x->confidential && str_eq(l->verdicts[i].needs, x->needs)) {
+            *out = l->verdicts[i].fits;
+            return 0;
+        }
+    }
+    if (needs_parse(span_of(x->needs), x->confidential, l->a, &needs, err) < 0)
+        return -1;
+    *out = decide_fits(&needs, &l->machine);
+    if (l->verdict_count < VERDICTS_MAX) {
+        l->verdicts[l->verdict_count].needs = x->needs;
+        l->verdicts[l->verdict_count].confidential = x->confidential;
+        l->verdicts[l->verdict_count++].fits = *out;
+    }
+    return 0;
+}
+
+/* What the node runs is no longer free. */
+static int count_used(struct market *m, struct node_row *n, uint32_t *running, struct arena *a, struct err *err)
+{
+    struct query q = query_on(m,
+                              "SELECT j.needs, j.confidential FROM executions e JOIN jobs j ON j.id = e.job"
+                              " WHERE e.node = $1 AND e.state BETWEEN 1 AND 4",
+                              err);
+    query_text(&q, n->id);
+    *running = 0;
+    while (query_next(&q) == 1) {
+        struct needs needs;
+        if (needs_parse(db_col_text(q.s, 0), query_get(&q, 1) != 0, a, &needs, err) < 0)
+            break;
+        decide_use(&n->machine, &needs);
+        ++*running;
+    }
+    query_done(&q);
+    return err_is_set(err) ? -1 : 0;
+}
+
+/* Whether another live node could take it, were it to have room. */
+static int others_could(struct looking *l, const struct candidate *x, bool *out, struct err *err)
+{
+    struct needs needs;
+    if (needs_parse(span_of(x->needs), x->confidential, l->a, &needs, err) < 0)
+        return -1;
+    struct query q = query_on(l->m,
+                              "SELECT " NODE_FACTS " FROM nodes n WHERE n.market = $1 AND n.id <> $2"
+                              " AND n.state = 'approved' AND n.ready = 1 AND n.last_seen_ms > $3 LIMIT $4",
+                              err);
+    query_text(&q, l->node.market);
+    query_text(&q, l->node.id);
+    query_i64(&q, l->now_ms - l->m->opts.lease_ms);
+    query_i64(&q, OTHERS_MAX);
+    *out = false;
+    int rc = 0;
+    while (!*out && rc == 0 && query_next(&q) == 1) {
+        struct node_row other;
+        rc = node_facts_read(l->m, &q, l->now_ms, l->a, &other, err);
+        *out = rc == 0 && decide_fits(&needs, &other.machine);
+    }
+    query_done(&q);
+    return err_is_set(err) ? -1 : rc;
+}
+
+/* ---- Who holds its inputs? */
+
+/* What the best other live node holds of them beyond what this one does. */
+static int missing_bytes(struct looking *l, const struct candidate *x, uint64_t *out, struct err *err)
+{
+    struct query q = query_on(l->m,
+                              "SELECT h.node, CAST(SUM(h.bytes) AS BIGINT) AS held FROM job_holds k"
+                              " JOIN node_holds h ON h.hold = k.hold JOIN nodes n ON n.id = h.node"
+                              " WHERE k.job = $1 AND n.market = $2 AND n.state = 'approved' AND n.ready = 1"
+                              " AND n.last_seen_ms > $3 AND NOT EXISTS (SELECT 1 FROM node_holds mine"
+                              " WHERE mine.node = $4 AND mine.hold = k.hold)"
+                              " GROUP BY h.node ORDER BY held DESC LIMIT 1",
+                              err);
+    query_text(&q, x->job);
+    query_text(&q, l->node.market);
+    query_i64(&q, l->now_ms - l->m->opts.lease_ms);
+    query_text(&q, l->node.id);
+    int rc = query_next(&q);
+    *out = 0;
+    if (rc == 1) {
+        int64_t bytes = query_get(&q, 1);
+        *out = bytes > 0 && bytes != VALUE_NONE ? (uint64_t)bytes : 0;
+        query_done(&q);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+static int consider(struct looking *l, const struct candidate *x, struct err *err)
+{
+    struct offer o = {
+        .queued_ms = x->queued_ms, .max_window_ms = l->max_window_ms, .lost_here = str_eq(x->avoid_node, l->node.id)};
+    if (fits(l, x, &o.fits, err) < 0)
+        return -1;
+    if (!o.fits)
+        return 0;
+    if (o.lost_here && others_could(l, x, &o.others_could, err) < 0)
+        return -1;
+    if (x->has_holds && l->now_ms - x->queued_ms < l->max_window_ms && missing_bytes(l, x, &o.missing_bytes, err) < 0)
+        return -1;
+    if (decide_place(&o, l->now_ms) != PLACE_TAKE)
+        return 0;
+    for (size_t i = 0; i < l->found_count; i++)
+        if (str_eq(l->found[i], x->id))
+            return 0;
+    memcpy(l->found[l->found_count++], x->id, EXEC_ID_MAX);
+    return 0;
+}
+
+/* ---- The look */
+
+static void read_candidate(const struct query *q, struct arena *a, struct candidate *x)
+{
+    query_str(q, 0, x->id);
+    query_str(q, 1, x->job);
+    x->rank = query_get(q, 2);
+    x->queued_ms = query_get(q, 3);
+    query_str(q, 4, x->avoid_node);
+    x->confidential = query_get(q, 5) != 0;
+    x->needs = query_dup(q, 6, a);
+    x->has_holds = query_get(q, 7) != 0;
+}
+
+/* A page of the queue after (rank, id): how many rows there were. */
+static int read_page(struct looking *l, int64_t rank, const char *id, struct candidate *page, struct err *err)
+{
+    struct query q = query_on(l->m,
+                              "SELECT e.id, e.job, e.rank, e.queued_ms, e.avoid_node, j.confidential, j.needs,"
+                              " CASE WHEN j.holds IS NULL OR j.holds = '[]' THEN 0 ELSE 1 END"
+                              " FROM executions e JOIN jobs j ON j.id = e.job WHERE e.market = $1 AND e.state = 0"
+                              " AND (e.rank, e.id) > ($2, $3) AND (e.due_ms IS NULL OR e.due_ms > $4)"
+                              " ORDER BY e.rank, e.id LIMIT $5",
+                              err);
+    query_text(&q, l->node.market);
+    query_i64(&q, rank);
+    query_text(&q, id);
+    query_i64(&q, l->now_ms);
+    query_i64(&q, SCAN_PAGE);
+    int n = 0;
+    while (query_next(&q) == 1)
+        read_candidate(&q, l->a, &page[n++]);
+    return err_is_set(err) || arena_check(l->a, err) < 0 ? -1 : n;
+}
+
+/* Some more than wanted, since others look at the same front. */
+static bool enough(const struct looking *l)
+{
+    return l->found_count >= l->wanted + CLAIM_CANDIDATES_MAX / 2 || l->found_count == CLAIM_CANDIDATES_MAX;
+}
+
+static int look_on(struct looking *l, struct err *err)
+{
+    struct candidate *page = arena_array(l->a, SCAN_PAGE, sizeof(*page));
+    for (int p = 0; page && p < SCAN_PAGES_MAX && !enough(l); p++) {
+        int n = read_page(l, l->at_rank, l->at_id, page, err);
+        if (n < 0)
+            return -1;
+        for (int i = 0; i < n && !enough(l); i++) {
+            l->at_rank = page[i].rank;
+            memcpy(l->at_id, page[i].id, EXEC_ID_MAX);
+            if (consider(l, &page[i], err) < 0)
+                return -1;
+        }
+        if (n < SCAN_PAGE && !enough(l)) { /* the end */
+            l->at_rank = INT64_MIN;
+            l->at_id[0] = '\0';
+            return 0;
+        }
+    }
+    return arena_check(l->a, err);
+}
+
+static int remember_place(struct looking *l, struct err *err)
+{
+    struct query q = query_on(l->m, "UPDATE nodes SET scan_rank = $2, scan_id = $3 WHERE id = $1", err);
+    query_text(&q, l->node.id);
+    query_value(&q, l->at_rank == INT64_MIN ? VALUE_NONE : l->at_rank);
+    query_text(&q, l->at_id);
+    return query_run(&q);
+}
+
+/* The front, then, where that gave nothing and there is more behind it, on from where the last look ended. */
+static int look(struct looking *l, struct err *err)
+{
+    l->found_count = 0;
+    if (look_on(l, err) < 0)
+        return -1;
+    if (l->found_count || l->at_rank == INT64_MIN)
+        return 0;
+    if (l->node.scan_rank != VALUE_NONE && l->node.scan_rank > l->at_rank) {
+        l->at_rank = l->node.scan_rank;
+        memcpy(l->at_id, l->node.scan_id, EXEC_ID_MAX);
+    }
+    return look_on(l, err) < 0 ? -1 : remember_place(l, err);
+}
+
+/* ---- Taking */
+
+struct taken {
+    struct exec_row x;
+    json_t *claim; /* CLAIM */
+    struct needs needs;
+};
+
+static int add_definition(struct market *m, const struct query *q, const char *job, json_t *claim, struct err *err)
+{
+    const int at = EXEC_COLUMN_COUNT;
+    struct span secrets = db_col_text(q->s, at + 1), credentials = db_col_text(q->s, at + 2);
+    if (!db_col_null(q->s, at)) {
+        json_t *definition = json_object();
+        put_i64(definition, "berth", 1, err);
+        put_stored(definition, "job", q, at, json_null(), err);
+        json_put(claim, "definition", definition, err);
+    } else {
+        json_put(claim, "definition", json_null(), err);
+    }
+    json_put(claim, "variables", secrets.p ? unseal_json(m, secrets, job, "variables", err) : json_object(), err);
+    return json_put(claim, "credentials",
+                    credentials.p ? unseal_json(m, credentials, job, "credentials", err) : json_null(), err);
+}
+
+static json_t *claim_json(struct market *m, const struct query *q, const struct exec_row *x, struct err *err)
+{
+    const int at = EXEC_COLUMN_COUNT;
+    json_t *o = json_object();
+    json_put_str(o, "job", x->job, err);
+    put_i64(o, "index", x->index, err);
+    put_i64(o, "count", query_get(q, at + 5), err);
+    put_i64(o, "attempt", x->facts.attempt + 1, err);
+    put_i64(o, "epoch", x->epoch + 1, err);
+    put_i64(o, "lease_ms", m->opts.lease_ms, err);
+    struct span name = db_col_text(q->s, at + 3);
+    json_put(o, "name", json_stringn(name.p, name.n), err);
+    add_definition(m, q, x->job, o, err);
+    put_i64(o, "timeout_ms", query_get(q, at + 4), err);
+    int64_t total = x->facts.total_deadline_ms;
+    put_ms(o, "total_left_ms", total == TIME_NEVER ? VALUE_NONE : total - m->tx.now_ms, err);
+    put_bool(o, "confidential", query_get(q, at + 6), err);
+    return o;
+}
+
+/* Rows locked by the one statement; what one costs is counted before the next is taken. */
+static int lock_found(struct looking *l, uint32_t limit, struct taken *out, size_t *n, struct err *err)
+{
+    struct market *m = l->m;
+    struct query q = query_on(m, schema_claim_sql(m->db), err);
+    for (size_t i = 0; i < CLAIM_CANDIDATES_MAX; i++)
+        query_text(&q, i < l->found_count ? l->found[i] : NULL);
+    query_i64(&q, limit);
+    *n = 0;
+    while (*n < limit && query_next(&q) == 1) {
+        struct taken *t = &out[*n];
+        exec_read(&q, &t->x);
+        if (needs_parse(db_col_text(q.s, EXEC_COLUMN_COUNT + 7), query_get(&q, EXEC_COLUMN_COUNT + 6) != 0, l->a,
+                        &t->needs, err) < 0)
+            break;
+        if (!decide_fits(&t->needs, &l->machine))
+            continue;
+        decide_use(&l->machine, &t->needs);
+        t->claim = claim_json(m, &q, &t->x, err);
+        ++*n;
+    }
+    query_done(&q);
+    return err_is_set(err) ? -1 : 0;
+}
+
+static int take(struct looking *l, struct taken *t, struct err *err)
+{
+    struct market *m = l->m;
+    struct job_row j;
+    struct exec_row *x = &t->x;
+    json_t *previous = NULL;
+    char reason[REASON_MAX];
+    int rc = job_lock(m, x->job, &j, err);
+    if (rc <= 0)
+        return rc < 0 ? -1 : err_set(err, ERR_CORRUPT, "execution %s has no job", x->id);
+    const struct verdict v = {.kind = VERDICT_MOVE, .to = EXEC_CLAIMED};
+    memcpy(x->node, l->node.id, sizeof(x->node));
+    snprintf(reason, sizeof(reason), "claimed by %s", l->node.id);
+    x->epoch++;
+    x->facts.attempt++;
+    x->claimed_ms = m->tx.now_ms;
+    x->started_ms = x->exit_code = VALUE_NONE;
+    x->facts.lease_until_ms = m->tx.now_ms + m->opts.lease_ms;
+    x->facts.definition_until_ms = j.confidential ? m->tx.now_ms + MARKET_DEFINITION_MS : TIME_NEVER;
+    if (exec_apply(m, &j, x, &v, reason, err) < 0 || uploads_json(m, x->id, x->epoch, &previous, err) < 0)
+        return -1;
+    return json_put(t->claim, "previous_uploads", previous, err);
+}
+
+/* Under the node's row: of two claims of one node at the same time each sees what the other took. */
+static int recheck(struct looking *l, uint32_t *free_slots, struct err *err)
+{
+    uint32_t running;
+    struct query q = query_on(l->m,
+                              "UPDATE nodes SET claims = claims + 1 WHERE id = $1 AND state = 'approved'"
+                              " RETURNING slots",
+                              err);
+    int64_t slots;
+    query_text(&q, l->node.id);
+    l->node.machine.used.cpus = 0;
+    l->node.machine.used.memory_bytes = l->node.machine.used.disk_bytes = 0;
+    l->node.machine.used.gpus = 0;
+    if (query_one(&q, &slots) < 0 || count_used(l->m, &l->node, &running, l->a, err) < 0)
+        return -1;
+    l->machine = l->node.machine;
+    uint32_t left = slots > (int64_t)running ? (uint32_t)slots - running : 0;
+    *free_slots = left < l->wanted ? left : l->wanted;
+    return 0;
+}
+
+static int take_found(struct looking *l, json_t *claims, struct err *err)
+{
+    struct taken *taken = calloc(CLAIM_CANDIDATES_MAX, sizeof(*taken));
+    uint32_t limit;
+    size_t n = 0;
+    if (!taken)
+        return err_nomem(err);
+    int rc = recheck(l, &limit, err);
+    if (limit > CLAIM_CANDIDATES_MAX)
+        limit = CLAIM_CANDIDATES_MAX;
+    if (rc == 0 && limit > 0)
+        rc = lock_found(l, limit, taken, &n, err);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = take(l, &taken[i], err);
+    for (size_t i = 0; i < n; i++) {
+        if (rc == 0)
+            rc = append(claims, taken[i].claim, err);
+        else
+            market_secrets_free(taken[i].claim);
+    }
+    free(taken);
+    return rc;
+}
+
+/* ---- The call */
+
+static int prepare(struct looking *l, const json_t *holds, struct err *err)
+{
+    struct market *m = l->m;
+    uint32_t running;
+    if (market_now(m, &l->now_ms, err) < 0 || node_facts(m, l->c->node, l->now_ms, l->a, &l->node, err) < 0)
+        return -1;
+    if (holds) {
+        if (market_begin(m, err) < 0)
+            return -1;
+        if (market_end(m, node_holds_set(m, l->node.id, holds, err), err) < 0)
+            return -1;
+    }
+    struct query q = query_on(m, "SELECT locality_window_ms FROM markets WHERE address = $1", err);
+    query_text(&q, l->node.market);
+    if (query_one(&q, &l->max_window_ms) < 0 || count_used(m, &l->node, &running, l->a, err) < 0)
+        return -1;
+    l->machine = l->node.machine;
+    uint32_t left = l->node.slots > running ? l->node.slots - running : 0;
+    l->wanted = left < l->wanted ? left : l->wanted;
+    return 0;
+}
+
+static int claim(struct looking *l, const json_t *holds, json_t *claims, struct err *err)
+{
+    if (prepare(l, holds, err) < 0)
+        return -1;
+    if (!node_may_claim(&l->node) || l->wanted == 0)
+        return 0;
+    /* Where others took all that was found, what stands behind it is next. */
+    for (int round = 0; round < ROUNDS_MAX && json_array_size(claims) == 0; round++) {
+        if (look(l, err) < 0)
+            return -1;
+        if (l->found_count == 0)
+            return 0;
+        if (market_begin(l->m, err) < 0)
+            return -1;
+        if (market_end(l->m, take_found(l, claims, err), err) < 0)
+            return -1;
+        if (l->at_rank == INT64_MIN)
+            return 0;
+    }
+    return 0;
+}
+
+int market_node_claim(struct market *m, const struct market_caller *c, uint32_t free_slots, const json_t *holds,
+                      json_t **out, struct err *err)
+{
+    if (need_node(c, err) < 0)
+        return -1;
+    struct looking *l = calloc(1, sizeof(*l));
+    json_t *o = json_object(), *claims = json_array();
+    if (!l || !o || !claims)
+        err_nomem(err);
+    json_put(o, "claims", claims, err);
+    if (!err_is_set(err)) {
+        *l = (struct looking){.m = m, .c = c, .wanted = free_slots, .at_rank = INT64_MIN, .a = arena_new(0, err)};
+        if (l->a)
+            claim(l, holds, claims, err);
+        arena_free(l->a);
+    }
+    free(l);
+    if (give(out, &o, err) < 0 || !out)
+        market_secrets_free(o);
+    return err_is_set(err) ? -1 : 0;
+}
