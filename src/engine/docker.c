@@ -3,6 +3,9 @@
 #include "base/path.h"
 #include "engine/cdi.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #define API_MIN         41 /* 1.41: Docker 20.10, Podman 4 */
 #define API_MAX         44 /* what this module was written against; newer Docker engines refuse clients below it */
 #define PODMAN_MIN      4
@@ -13,6 +16,7 @@ const struct engine_backend docker_backend = {
     .open = docker_open,
     .free = docker_free,
     .info = docker_info,
+    .facts = docker_facts,
     .image_ensure = docker_image_ensure,
     .create = docker_create,
     .run = docker_run,
@@ -110,6 +114,18 @@ static int say_hello(struct docker *d, const char *root, struct err *err)
     return rc;
 }
 
+/* SO_PEERCRED tells whose process called listen(2), see unix(7). */
+static bool is_served_by_a_user(const char *socket_path)
+{
+    struct sockaddr_un where = {.sun_family = AF_UNIX};
+    struct ucred peer = {0};
+    socklen_t n = sizeof peer;
+    snprintf(where.sun_path, sizeof where.sun_path, "%s", socket_path);
+    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return fd >= 0 && connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
+           getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && peer.uid != 0;
+}
+
 int docker_open(void **self, const struct endpoint *at, struct err *err)
 {
     char root[300];
@@ -124,6 +140,7 @@ int docker_open(void **self, const struct endpoint *at, struct err *err)
         docker_free(d);
         return -1;
     }
+    d->rootless = d->local && is_served_by_a_user(at->socket);
     *self = d;
     return 0;
 }

@@ -25,6 +25,7 @@ struct docker {
     struct http *http; /* never changes, like all up to `features` */
     enum docker_flavour flavour;
     bool local;       /* it sees our files */
+    bool rootless;    /* of a local one: who listens is not root */
     char base[320];   /* "http://engine/v1.41" */
     char libpod[320]; /* "http://engine/v4.0.0/libpod": Podman's own API */
     char version[64], api_version[16];
@@ -84,6 +85,7 @@ int docker_container_path(char out[DOCKER_PATH_MAX], const char *id, const char 
 int docker_open(void **self, const struct endpoint *at, struct err *err);
 void docker_free(void *self);
 int docker_info(void *self, struct engine_info *out, struct err *err);
+int docker_facts(void *self, bool need_gpu, struct engine_info *out, struct err *err);
 int docker_image_ensure(void *self, const char *image, const struct engine_pull_opts *opts, char id[IMAGE_ID_MAX],
                         bool *pulled, struct err *err);
 int docker_create(void *self, const struct engine_container *c, char id[CONTAINER_ID_MAX], struct err *err);

@@ -134,3 +134,22 @@ int docker_info(void *self, struct engine_info *out, struct err *err)
         out->memory_bytes = (uint64_t)memory;
     return 0;
 }
+
+int docker_facts(void *self, bool need_gpu, struct engine_info *out, struct err *err)
+{
+    struct docker *d = self;
+    struct docker_features features = {0};
+    if (!d->local)
+        return docker_info(self, out, err);
+    if (docker_features_get(d, need_gpu, &features, err) < 0)
+        return -1;
+    *out = (struct engine_info){.rootless = d->rootless,
+                                .has_init = features.init,
+                                .gpu_nvidia = features.gpu != GPU_NONE,
+                                .same_mounts = mounts_are_shared(d->address)};
+    copy_text(out->name, sizeof out->name, d->flavour == FLAVOUR_PODMAN ? "podman" : "docker");
+    copy_text(out->version, sizeof out->version, d->version);
+    copy_text(out->api_version, sizeof out->api_version, d->api_version);
+    copy_text(out->address, sizeof out->address, d->address);
+    return 0;
+}

@@ -166,6 +166,11 @@ int engine_info(struct engine *e, struct engine_info *out, struct err *err)
     return e->backend->info(e->self, out, err);
 }
 
+int engine_facts(struct engine *e, bool need_gpu, struct engine_info *out, struct err *err)
+{
+    return e->backend->facts(e->self, need_gpu, out, err);
+}
+
 int engine_image_ensure(struct engine *e, const char *image, const struct engine_pull_opts *opts, char id[IMAGE_ID_MAX],
                         bool *pulled, struct err *err)
 {

@@ -44,6 +44,9 @@ struct engine_info {
     uint64_t memory_bytes;
 };
 int engine_info(struct engine *e, struct engine_info *out, struct err *err);
+/* What a run has to know, seen from here where that is possible, since Podman takes 0.2 s to answer: all but cpus,
+ * memory_bytes, cgroup_version and runtime, which may be empty; gpu_nvidia is right only with `need_gpu`. */
+int engine_facts(struct engine *e, bool need_gpu, struct engine_info *out, struct err *err);
 
 struct engine_registry_auth {
     const char *server, *username, *password, *email; /* NULL: none */

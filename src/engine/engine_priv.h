@@ -25,6 +25,7 @@ struct engine_backend {
     int (*open)(void **self, const struct endpoint *at, struct err *err); /* says hello: an answering engine, or -1 */
     void (*free)(void *self);
     int (*info)(void *self, struct engine_info *out, struct err *err);
+    int (*facts)(void *self, bool need_gpu, struct engine_info *out, struct err *err);
     int (*image_ensure)(void *self, const char *image, const struct engine_pull_opts *opts, char id[IMAGE_ID_MAX],
                         bool *pulled, struct err *err);
     int (*create)(void *self, const struct engine_container *c, char id[CONTAINER_ID_MAX], struct err *err);

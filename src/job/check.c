@@ -40,7 +40,7 @@ int run_check(struct run *r, struct err *err)
         return -1;
     if (check_outputs(r, err) < 0)
         return -1;
-    if (engine_info(r->opts->engine, &r->info, err) < 0)
+    if (engine_facts(r->opts->engine, r->op->limits.gpu_count > 0 && !r->opts->no_gpu, &r->info, err) < 0)
         return -1;
     return check_gpu(r, err);
 }

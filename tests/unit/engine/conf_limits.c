@@ -204,7 +204,25 @@ static void what_no_engine_could_give_is_refused(void **state)
     assert_fails(engine_create(r->engine, &c, id, &err), &err, ERR_INVALID);
 }
 
+/* What is seen from here is what the engine says of itself. */
+static void facts_are_what_the_engine_would_say(void **state)
+{
+    struct rig *r = *state;
+    struct engine_info facts;
+    struct err err = ERR_INIT;
+    assert_works(engine_facts(r->engine, true, &facts, &err), &err);
+    assert_string_equal(facts.name, r->info.name);
+    assert_string_equal(facts.version, r->info.version);
+    assert_string_equal(facts.api_version, r->info.api_version);
+    assert_string_equal(facts.address, r->info.address);
+    assert_int_equal(facts.rootless, r->info.rootless);
+    assert_int_equal(facts.has_init, r->info.has_init);
+    assert_int_equal(facts.same_mounts, r->info.same_mounts);
+    assert_int_equal(facts.gpu_nvidia, r->info.gpu_nvidia);
+}
+
 static const struct CMUnitTest tests[] = {
+    rig_test(facts_are_what_the_engine_would_say),
     rig_test(running_out_of_memory_is_told),
     rig_test(a_child_that_runs_out_of_memory_is_told_where_it_fails_the_container),
     rig_test(a_container_that_copes_with_a_killed_child_has_exited),
