@@ -13,7 +13,7 @@
 
 static struct {
     const char *listen, *db, *state_dir, *key_file, *cert, *key;
-    bool insecure;
+    bool insecure, operator_token;
 } a;
 
 static const struct opt options[] = {
@@ -43,6 +43,10 @@ static const struct opt options[] = {
      .type = OPT_FLAG,
      .into = &a.insecure,
      .help = "Listen beyond this machine without TLS: something in front encrypts"},
+    {.name = "operator-token",
+     .type = OPT_FLAG,
+     .into = &a.operator_token,
+     .help = "Make another operator's token, where the first one got lost"},
     GLOBAL_OPTIONS,
 };
 
@@ -51,35 +55,39 @@ static const char *chosen(const struct cli *cli, const char *flag, enum setting 
     return flag ? flag : config_text(cli->config, s);
 }
 
-/* What a person must know: where, and who may. */
-static int announce(const struct cli *cli, struct server *s, const char *state, struct err *err)
+/* An operator's token into `path`, where one is due: 1, else 0. */
+static int keep_token(struct server *s, const char *path, struct err *err)
 {
     char *token = NULL;
-    (void)cli;
-    AUTO_STR path = str_printf(err, "%s/" TOKEN_NAME, state);
-    int made = path ? server_first_token(s, &token, err) : -1;
+    int made = server_operator_token(s, a.operator_token, &token, err);
     if (made == 1) {
-        AUTO_STR line = str_printf(err, "%s\n", token);
+        char *line = str_printf(err, "%s\n", token);
         made = line && fs_replace_file(AT_FDCWD, path, line, strlen(line), 0600, err) == 0 ? 1 : -1;
-        if (line)
-            mem_wipe(line, strlen(line));
+        str_free_secret(line);
     }
     str_free_secret(token);
+    return made;
+}
+
+/* What a person must know: where, and who may. */
+static int announce(struct server *s, const char *state, struct err *err)
+{
+    AUTO_STR path = str_printf(err, "%s/" TOKEN_NAME, state);
+    int made = path ? keep_token(s, path, err) : -1;
     if (made < 0)
         return -1;
     if (globals.json) {
         AUTO_JSON out = json_object();
         if (json_put_str(out, "url", server_address(s), err) < 0 ||
-            json_put_str(out, "token_file", made ? path : NULL, err) < 0)
+            json_put_str(out, "token_file", made ? path : NULL, err) < 0 || cli_print_json(json_incref(out), err) < 0)
             return -1;
-        return cli_print_json(json_incref(out), err);
+    } else {
+        printf("berth server at %s\n", server_address(s));
+        if (made)
+            printf("operator's token: %s\nfrom here: export BERTH_SERVER_URL=%s BERTH_SERVER_TOKEN_FILE=%s\n", path,
+                   server_address(s), path);
     }
-    printf("berth server at %s\n", server_address(s));
-    if (made)
-        printf("first operator token: %s\nfrom here: export BERTH_SERVER_URL=%s BERTH_SERVER_TOKEN_FILE=%s\n", path,
-               server_address(s), path);
-    fflush(stdout);
-    return 0;
+    return fflush(stdout) == 0 ? 0 : err_sys(err, "write to standard output");
 }
 
 static void wait_for_the_end(const struct cli *cli)
@@ -109,6 +117,7 @@ static int serve(struct cli *cli, const char *state, struct wiring *w, struct er
         .lease_ms = (uint32_t)config_number(c, SETTING_SERVE_LEASE),
         .threads = (unsigned)config_number(c, SETTING_SERVE_THREADS),
         .requests_per_second = (unsigned)config_number(c, SETTING_SERVE_RATE),
+        .request_ms = (uint32_t)config_number(c, SETTING_SERVE_REQUEST),
         .presign_s = (unsigned)(config_number(c, SETTING_SERVE_PRESIGN) / 1000),
         .http = w->http,
     };
@@ -116,7 +125,7 @@ static int serve(struct cli *cli, const char *state, struct wiring *w, struct er
     publishing_access(&access, &opts.results);
     if (server_start(&server, &opts, err) < 0)
         return -1;
-    int rc = announce(cli, server, state, err);
+    int rc = announce(server, state, err);
     if (rc == 0)
         wait_for_the_end(cli);
     server_stop(server);

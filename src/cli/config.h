@@ -49,6 +49,7 @@
     X(SERVE_INSECURE, "serve.insecure", FLAG, "false", "listen without TLS beyond this machine, too")                  \
     X(SERVE_THREADS, "serve.threads", NUMBER, "0", "threads that answer requests; 0: 8")                               \
     X(SERVE_RATE, "serve.requests_per_second", NUMBER, "0", "of one token or address; 0: 200")                         \
+    X(SERVE_REQUEST, "serve.request_timeout", DURATION, "30s", "how long a request may take to arrive whole")          \
     X(SERVE_LEASE, "serve.lease", DURATION, "45s", "how long a node holds a job without a sign of life")               \
     X(SERVE_PRESIGN, "serve.presign", DURATION, "30m", "how long URLs of results are good for")
 

@@ -7,9 +7,7 @@
 
 #include <stdio.h>
 
-#define BEARER     "Bearer "
-#define WHO_MAX    128
-#define FAILED_KEY "failed "
+#define BEARER "Bearer "
 
 /* What a request that waits keeps between its runs. */
 struct waiting {
@@ -54,10 +52,25 @@ static struct refusal refusal_of(enum err_kind kind)
     case ERR_BUSY:
     case ERR_TRANSIENT:
     case ERR_TIMEOUT:
+    case ERR_NOSPACE:
         return (struct refusal){503, "busy"};
     default:
         return (struct refusal){500, "internal"};
     }
+}
+
+/* What the database says of its own troubles is for the log: it may name hosts and paths. */
+static void put_words(json_t *error, const struct refusal *r, const struct err *e, struct err *err)
+{
+    const char *message = r->status == 500         ? "the server failed"
+                          : r->status != 503       ? e->text
+                          : e->kind == ERR_NOSPACE ? "the server's database has no room left"
+                                                   : "the server's database is busy, or does not answer";
+    const char *hint = r->status == 500 ? "its log says why" : r->status == 503 ? "try again a little later" : e->hint;
+    json_put_str(error, "code", r->code, err);
+    json_put_str(error, "message", message, err);
+    if (*hint)
+        json_put_str(error, "hint", hint, err);
 }
 
 static void put_error(struct call *c, const struct refusal *r, const struct err *e, json_t *more)
@@ -65,12 +78,7 @@ static void put_error(struct call *c, const struct refusal *r, const struct err 
     struct err err = ERR_INIT;
     AUTO_JSON out = json_object();
     json_t *error = json_object();
-    json_put_str(error, "code", r->code, &err);
-    json_put_str(error, "message", r->status == 500 ? "the server failed" : e->text, &err);
-    if (r->status == 500)
-        json_put_str(error, "hint", "its log says why", &err);
-    else if (*e->hint)
-        json_put_str(error, "hint", e->hint, &err);
+    put_words(error, r, e, &err);
     json_put(out, "error", error, &err);
     if (more)
         json_object_update_missing(out, more);
@@ -82,9 +90,10 @@ static void put_error(struct call *c, const struct refusal *r, const struct err 
         httpd_add_header(c->resp, "Retry-After", "1");
     if (r->status == 401)
         httpd_add_header(c->resp, "WWW-Authenticate", "Bearer");
-    if (r->status == 500)
-        log_error("server", "%s %s: %s", httpd_method(c->req),
-                  ((const struct route_about *)httpd_about(c->req))->pattern, e->text);
+    /* A database that is away says so once, where the ticker asks it; not a line for each request. */
+    if (r->status >= 500)
+        log_line(r->status == 500 ? LOG_ERROR : LOG_DEBUG, "server", "%s %s: %s", httpd_method(c->req),
+                 ((const struct route_about *)httpd_about(c->req))->pattern, e->text);
 }
 
 static void refuse(struct call *c, int status, const char *code, const char *text, const char *hint)
@@ -98,41 +107,51 @@ static void refuse(struct call *c, int status, const char *code, const char *tex
 
 /* --- who asks ----------------------------------------------------------------------------------------------------- */
 
-/* False: answered already. A token that is tried in vain costs its address a request of a bucket of its own. */
+static bool limited(struct call *c, const char *who, const char *text)
+{
+    if (rate_take(&c->s->rate, who, clock_mono_ms()))
+        return false;
+    metrics_limited(&c->s->metrics);
+    refuse(c, 429, "limit", text, "slow down");
+    return true;
+}
+
+/* The token of "Authorization: Bearer TOKEN" (RFC 6750; the scheme in either case, RFC 9110, 11.1); empty: none. */
+static struct span bearer(const struct httpd_request *req)
+{
+    struct span header = span_of(httpd_header(req, "Authorization"));
+    size_t n = sizeof BEARER - 1;
+    if (header.n <= n || !span_eq_nocase(span_head(header, n), SPAN_LIT(BEARER)))
+        return (struct span){0};
+    return span_trim((struct span){header.p + n, header.n - n});
+}
+
+/* False: answered already. Requests without a token, and tokens that are none, count for their address: a caller with
+ * a good one is never kept out by its neighbours behind the same proxy. */
 static bool authenticate(struct call *c, const struct route_about *about)
 {
-    const char *header = httpd_header(c->req, "Authorization");
-    char failed[WHO_MAX];
+    struct span token = bearer(c->req);
     struct err err = ERR_INIT;
-    uint64_t now = clock_mono_ms();
-    snprintf(failed, sizeof failed, FAILED_KEY "%s", httpd_client(c->req));
-    bool has = header && strncmp(header, BEARER, sizeof BEARER - 1) == 0;
-    if (has ? !rate_peek(&c->s->rate, failed, now) : !rate_take(&c->s->rate, httpd_client(c->req), now)) {
-        metrics_limited(&c->s->metrics);
-        refuse(c, 429, "limit", "too many requests from this address", "slow down");
-        return false;
-    }
-    if (!has && about->roles == 0)
-        return true;
-    if (!has) {
-        refuse(c, 401, "unauthenticated", "this needs a token", "send it as Authorization: Bearer TOKEN");
-        return false;
-    }
-    if (market_token_auth(c->m, span_of(header + sizeof BEARER - 1), &c->caller, &err) < 0) {
-        if (err.kind != ERR_DENIED) {
-            struct refusal r = refusal_of(err.kind);
-            put_error(c, &r, &err, NULL);
+    if (token.n == 0) {
+        if (limited(c, httpd_client(c->req), "too many requests from this address"))
             return false;
+        if (about->roles)
+            refuse(c, 401, "unauthenticated", "this needs a token", "send it as Authorization: Bearer TOKEN");
+        return about->roles == 0;
+    }
+    if (market_token_auth(c->m, token, &c->caller, &err) < 0) {
+        struct refusal r = refusal_of(err.kind);
+        if (err.kind == ERR_DENIED) {
+            if (limited(c, httpd_client(c->req), "too many requests from this address"))
+                return false;
+            r = (struct refusal){401, "unauthenticated"};
         }
-        rate_take(&c->s->rate, failed, now);
-        put_error(c, &(struct refusal){401, "unauthenticated"}, &err, NULL);
+        put_error(c, &r, &err, NULL);
         return false;
     }
-    if (!rate_take(&c->s->rate, c->caller.token, now)) {
-        metrics_limited(&c->s->metrics);
-        refuse(c, 429, "limit", "too many requests with this token", "slow down");
+    c->known = true;
+    if (limited(c, c->caller.token, "too many requests with this token"))
         return false;
-    }
     if (about->roles && !(about->roles & (1u << c->caller.role))) {
         refuse(c, 403, "denied", "a token of this role may not do that", NULL);
         return false;
@@ -227,7 +246,9 @@ static enum httpd_verdict wait_on(struct call *c)
     } else {
         struct waiting *w = calloc(1, sizeof *w);
         if (!w) {
-            refuse(c, 503, "busy", "out of memory", NULL);
+            struct err err = ERR_INIT;
+            err_nomem(&err);
+            put_error(c, &(struct refusal){500, "internal"}, &err, NULL);
             return HTTPD_DONE;
         }
         w->caller = c->caller;
@@ -249,6 +270,8 @@ static void answer_call(struct call *c, int rc, json_t *out, const struct err *e
     struct err writing = ERR_INIT;
     if (rc < 0) {
         struct refusal r = refusal_of(err->kind);
+        if (r.status == 403 && !c->known)
+            r = (struct refusal){401, "unauthenticated"};
         put_error(c, &r, err, out);
     } else if (!c->answered) {
         c->resp->status = c->status;
@@ -257,41 +280,63 @@ static void answer_call(struct call *c, int rc, json_t *out, const struct err *e
     }
 }
 
+/* The database's part of a request. */
+static enum httpd_verdict run(struct call *c, const struct route_about *about, struct waiting *w)
+{
+    struct err err = ERR_INIT;
+    json_t *out = NULL;
+    enum httpd_verdict verdict = HTTPD_DONE;
+    if (w) {
+        c->caller = w->caller;
+        c->body = w->body;
+        c->known = true;
+    }
+    int rc = w || authenticate(c, about) ? 0 : 1;
+    if (rc == 0 && !w)
+        rc = read_body(c, about, &err);
+    if (rc == 0)
+        rc = about->run(c, &out, &err);
+    if (rc == 0 && c->wait)
+        verdict = wait_on(c);
+    else if (rc <= 0)
+        answer_call(c, rc, out, &err);
+    c->broken |= is_database_trouble(err.kind);
+    if (err.kind == ERR_CHANGED)
+        metrics_lost(&c->s->metrics, 1);
+    market_secrets_free(out);
+    if (!w)
+        market_secrets_free(c->body);
+    return verdict;
+}
+
 enum httpd_verdict server_handle(void *ctx, struct httpd_request *req, struct httpd_response *resp)
 {
     const struct route_about *about = httpd_about(req);
     struct call c = {.s = ctx, .req = req, .resp = resp, .status = 200};
     struct err err = ERR_INIT;
-    json_t *out = NULL;
-    enum httpd_verdict verdict = HTTPD_DONE;
-    struct waiting *w = httpd_state(req);
     c.m = server_take(c.s, &err);
     if (!c.m) {
-        log_error("server", "database: %s", err.text);
-        refuse(&c, 503, "busy", "the database does not answer", "try again a little later");
+        struct refusal r = {503, "busy"};
+        put_error(&c, &r, &err, NULL);
         return HTTPD_DONE;
     }
-    if (w) {
-        c.caller = w->caller;
-        c.body = w->body;
-    }
-    if (w || authenticate(&c, about)) {
-        int rc = w ? 0 : read_body(&c, about, &err);
-        if (rc == 0)
-            rc = about->run(&c, &out, &err);
-        if (rc == 0 && c.wait)
-            verdict = wait_on(&c);
-        else
-            answer_call(&c, rc, out, &err);
-    }
-    server_give(c.s, c.m, is_database_trouble(err.kind));
-    if (c.secret)
-        market_secrets_free(out);
-    else
-        json_decref(out);
-    if (!w)
-        json_decref(c.body);
+    enum httpd_verdict verdict = run(&c, about, httpd_state(req));
+    server_give(c.s, c.m, c.broken);
     return verdict;
+}
+
+/* What needs no database, and nobody's leave. */
+enum httpd_verdict server_handle_plain(void *ctx, struct httpd_request *req, struct httpd_response *resp)
+{
+    const struct route_about *about = httpd_about(req);
+    struct call c = {.s = ctx, .req = req, .resp = resp, .status = 200};
+    struct err err = ERR_INIT;
+    AUTO_JSON out = NULL;
+    if (limited(&c, httpd_client(req), "too many requests from this address"))
+        return HTTPD_DONE;
+    int rc = about->run(&c, &out, &err);
+    answer_call(&c, rc, out, &err);
+    return HTTPD_DONE;
 }
 
 enum httpd_verdict server_page(void *ctx, struct httpd_request *req, struct httpd_response *resp)

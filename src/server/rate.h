@@ -6,22 +6,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RATE_SLOTS       4096 /* callers that share one share its bucket, which only a flood notices */
+#define RATE_SLOTS       4096 /* callers that fall into one slot share its bucket, which only a flood notices */
 #define RATE_BURST_TIMES 4    /* a bucket holds so many seconds' worth */
 
 struct rate {
     pthread_mutex_t mu;
-    double per_ms;
+    double per_ms; /* constant, as is: */
     double burst;
     struct {
         double level;
         uint64_t at_ms;
-        uint64_t who;
-    } slots[RATE_SLOTS];
+        uint64_t who;    /* hashed */
+    } slots[RATE_SLOTS]; /* guarded by mu */
 };
 void rate_init(struct rate *r, unsigned per_second);
 void rate_release(struct rate *r);
+/* One request of `who`, at a time of the monotonic clock; false: one too many. */
 bool rate_take(struct rate *r, const char *who, uint64_t now_ms);
-bool rate_peek(struct rate *r, const char *who, uint64_t now_ms); /* whether there is one to take */
 
 #endif

@@ -47,13 +47,11 @@ static int hello(struct call *c, json_t **out, struct err *err)
     h.slots = (uint32_t)slots;
     h.peer_address = json_get_str(peer, "address");
     h.peer_fingerprint = json_get_str(peer, "fingerprint");
-    c->secret = true;
     return market_node_hello(c->m, &c->caller, &h, out, err);
 }
 
 static int required(struct call *c, json_t **out, struct err *err)
 {
-    c->secret = true;
     return market_node_required(c->m, &c->caller, out, err);
 }
 
@@ -62,7 +60,6 @@ static int claim(struct call *c, json_t **out, struct err *err)
     int64_t n = 1;
     uint32_t left = 0;
     const json_t *holds = NULL;
-    c->secret = true;
     if (body_i64(c, "free", 1, MARKET_SLOTS_MAX, &n, err) < 0 || left_to_wait(c, &left, err) < 0 ||
         body_json(c, "holds", JSON_ARRAY, &holds, err) < 0)
         return -1;
@@ -169,7 +166,6 @@ static int locate(struct call *c, json_t **out, struct err *err)
 {
     struct market_ref x;
     const json_t *digests = NULL;
-    c->secret = true;
     if (read_ref(c, &x, err) < 0 || body_need(c, "sha256", err) < 0 ||
         body_json(c, "sha256", JSON_ARRAY, &digests, err) < 0)
         return -1;

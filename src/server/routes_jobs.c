@@ -199,7 +199,10 @@ static int job_executions(struct call *c, json_t **out, struct err *err)
 
 static int job_results(struct call *c, json_t **out, struct err *err)
 {
-    const char *id = httpd_param(c->req, "id");
+    AUTO_JSON job = NULL;
+    if (market_job_get(c->m, &c->caller, httpd_param(c->req, "id"), 0, &job, err) < 0)
+        return -1;
+    const char *id = json_get_str(json_object_get(job, "job"), "id"); /* the whole one */
     if (market_job_results(c->m, &c->caller, id, out, err) < 0)
         return -1;
     return results_sign(c, id, json_object_get(*out, "results"), err);
@@ -230,8 +233,8 @@ static const char *const log_queries[] = {"index", "follow", "since", NULL};
 #define PEOPLE (ROLE_BIT(POSTER) | ROLE_BIT(OPERATOR))
 
 const struct route_about routes_jobs[] = {
-    ROUTE("PUT", JOBS, PEOPLE, post_members, post_job, .body_max = 6u << 20),
-    ROUTE("POST", JOBS, PEOPLE, post_members, post_job, .body_max = 6u << 20),
+    ROUTE("PUT", JOBS, PEOPLE, post_members, post_job, .body_max = POST_BODY_MAX),
+    ROUTE("POST", JOBS, PEOPLE, post_members, post_job, .body_max = POST_BODY_MAX),
     ROUTE("GET", JOBS, PEOPLE, NULL, list_jobs, .queries = list_queries),
     ROUTE("GET", JOBS "/{id}", PEOPLE, NULL, get_job, .queries = get_queries),
     ROUTE("DELETE", JOBS "/{id}", PEOPLE, NULL, stop_job, .queries = stop_queries),
@@ -239,6 +242,6 @@ const struct route_about routes_jobs[] = {
     ROUTE("GET", JOBS "/{id}/executions", PEOPLE, NULL, job_executions),
     ROUTE("GET", JOBS "/{id}/results", PEOPLE, NULL, job_results),
     ROUTE("GET", JOBS "/{id}/logs", PEOPLE, NULL, logs_stream, .queries = log_queries),
-    ROUTE("PUT", JOBS "/{id}/definition", PEOPLE, define_members, define_job, .body_max = 8u << 20),
+    ROUTE("PUT", JOBS "/{id}/definition", PEOPLE, define_members, define_job, .body_max = SEALED_BODY_MAX),
     {0},
 };

@@ -3,20 +3,22 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 
 #define THREADS_DEFAULT  8
 #define RATE_DEFAULT     200
-#define IDLE_MARKETS_MAX 64
 #define TICK_MS          1000
-#define LISTEN_MS        1000
-#define TROUBLE_PAUSE_MS 2000
+#define LISTEN_MS        500 /* a stop waits so long for the listener */
+#define TROUBLE_PAUSE_MS 1000
 
 /* --- connections to the database ---------------------------------------------------------------------------------- */
 
+/* A market's address wakes some of its nodes; a job's id or a node's id wakes all that watch it. */
 static void wake(struct server *s, const char *what)
 {
-    httpd_wake(s->httpd, what, CLAIM_WAKES);
+    bool job = span_starts(span_of(what), SPAN_LIT("j-"));
+    httpd_wake(s->httpd, what, job ? 0 : CLAIM_WAKES);
 }
 
 static void on_changed(void *ctx, const char *what)
@@ -52,13 +54,17 @@ void server_give(struct server *s, struct market *m, bool broken)
 {
     if (!m)
         return;
+    struct market *gone[IDLE_MARKETS_MAX + 1] = {m};
+    size_t n = 1;
     pthread_mutex_lock(&s->idle.mu);
-    if (!broken && s->idle.n < s->idle.capacity) {
-        s->idle.v[s->idle.n++] = m;
-        m = NULL;
-    }
+    if (broken)
+        while (s->idle.n > 0)
+            gone[n++] = s->idle.v[--s->idle.n];
+    else if (s->idle.n < ARRAY_LEN(s->idle.v))
+        s->idle.v[s->idle.n++] = gone[--n];
     pthread_mutex_unlock(&s->idle.mu);
-    market_free(m);
+    while (n > 0)
+        market_free(gone[--n]);
 }
 
 /* --- what goes on by itself --------------------------------------------------------------------------------------- */
@@ -120,17 +126,30 @@ static void on_done(void *ctx, const char *method, const char *pattern, int stat
 static void add_routes(struct server *s, const struct route_about *about)
 {
     for (; about->method && s->route_count < SERVER_ROUTES_MAX; about++)
-        s->routes[s->route_count++] = (struct httpd_route){.method = about->method,
-                                                           .pattern = about->pattern,
-                                                           .handler = server_handle,
-                                                           .body_max = about->body_max,
-                                                           .about = about};
+        s->routes[s->route_count++] =
+            (struct httpd_route){.method = about->method,
+                                 .pattern = about->pattern,
+                                 .handler = about->plain ? server_handle_plain : server_handle,
+                                 .body_max = about->body_max,
+                                 .about = about};
 }
 
+/* "127.0.0.1:80", "[::1]:80", "localhost:80": nobody else can connect there. */
 static bool is_loopback(const char *listen)
 {
-    return strncmp(listen, "127.", 4) == 0 || strncmp(listen, "localhost:", 10) == 0 ||
-           strncmp(listen, "[::1]:", 6) == 0;
+    struct in_addr v4;
+    struct in6_addr v6;
+    struct err none = ERR_INIT;
+    const char *colon = strrchr(listen, ':');
+    struct span host = {listen, colon ? (size_t)(colon - listen) : 0};
+    if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
+        host = (struct span){host.p + 1, host.n - 2};
+    AUTO_STR text = str_dup_span(host, &none);
+    if (!text)
+        return false;
+    if (inet_pton(AF_INET, text, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+    return str_eq(text, "localhost") || (inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6));
 }
 
 static int start_httpd(struct server *s, struct err *err)
@@ -139,9 +158,11 @@ static int start_httpd(struct server *s, struct err *err)
                                                     routes_self};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         add_routes(s, all[i]);
-    for (size_t i = 0; i < s->opts.page_count && s->route_count < SERVER_ROUTES_MAX; i++)
-        s->routes[s->route_count++] = (struct httpd_route){
-            .method = "GET", .pattern = s->opts.pages[i].path, .handler = server_page, .about = &s->opts.pages[i]};
+    for (const struct server_page *p = server_pages; p->path && s->route_count < SERVER_ROUTES_MAX; p++)
+        s->routes[s->route_count++] =
+            (struct httpd_route){.method = "GET", .pattern = p->path, .handler = server_page, .about = p};
+    if (s->route_count == SERVER_ROUTES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d routes and pages", SERVER_ROUTES_MAX - 1);
     const struct httpd_opts ho = {
         .listen = s->opts.listen,
         .tls_cert = s->opts.tls_cert,
@@ -150,6 +171,7 @@ static int start_httpd(struct server *s, struct err *err)
         .route_count = s->route_count,
         .ctx = s,
         .threads = s->opts.threads ? s->opts.threads : THREADS_DEFAULT,
+        .request_ms = s->opts.request_ms,
         .done = on_done,
     };
     return httpd_start(&s->httpd, &ho, err);
@@ -175,7 +197,8 @@ static int open_first_market(struct server *s, struct err *err)
 int server_start(struct server **out, const struct server_opts *opts, struct err *err)
 {
     *out = NULL;
-    if (!opts->tls_cert && !opts->insecure && !is_loopback(opts->listen)) {
+    bool loopback = is_loopback(opts->listen);
+    if (!opts->tls_cert && !opts->insecure && !loopback) {
         err_set(err, ERR_REFUSED, "will not listen on %s without TLS: tokens and secrets would travel unencrypted",
                 opts->listen);
         return err_hint(err,
@@ -185,14 +208,12 @@ int server_start(struct server **out, const struct server_opts *opts, struct err
     if (!s)
         return err_nomem(err);
     s->opts = *opts;
+    s->loopback = loopback;
     pthread_mutex_init(&s->idle.mu, NULL);
     metrics_init(&s->metrics);
     rate_init(&s->rate, opts->requests_per_second ? opts->requests_per_second : RATE_DEFAULT);
-    s->idle.v = calloc(IDLE_MARKETS_MAX, sizeof(struct market *));
-    s->idle.capacity = IDLE_MARKETS_MAX;
-    int rc = s->idle.v ? cancel_init(&s->stop, err) : err_nomem(err);
-    if (rc < 0 || seal_keys_open(&s->keys, opts->key_file, true, err) < 0 || open_first_market(s, err) < 0 ||
-        start_httpd(s, err) < 0 || start_threads(s, err) < 0) {
+    if (cancel_init(&s->stop, err) < 0 || seal_keys_open(&s->keys, opts->key_file, true, err) < 0 ||
+        open_first_market(s, err) < 0 || start_httpd(s, err) < 0 || start_threads(s, err) < 0) {
         server_stop(s);
         return -1;
     }
@@ -205,18 +226,33 @@ const char *server_address(const struct server *s)
     return httpd_address(s->httpd);
 }
 
-int server_first_token(struct server *s, char **token, struct err *err)
+static int another_token(struct market *m, char **token, struct err *err)
+{
+    const struct market_caller self = {.role = MARKET_OPERATOR};
+    const struct market_token_opts o = {.role = MARKET_OPERATOR, .name = "made at the server"};
+    json_t *made = NULL;
+    if (market_token_new(m, &self, &o, &made, err) < 0)
+        return -1;
+    *token = str_dup(json_get_str(made, "token"), err);
+    market_secrets_free(made);
+    return *token ? 1 : -1;
+}
+
+int server_operator_token(struct server *s, bool another, char **token, struct err *err)
 {
     char text[SEAL_TOKEN_MAX];
     *token = NULL;
     struct market *m = server_take(s, err);
     int rc = m ? market_token_first(m, text, err) : -1;
-    server_give(s, m, rc < 0);
     if (rc == 1) {
         *token = str_dup(text, err);
         mem_wipe(text, sizeof text);
+        rc = *token ? 1 : -1;
+    } else if (rc == 0 && another) {
+        rc = another_token(m, token, err);
     }
-    return rc == 1 && !*token ? -1 : rc;
+    server_give(s, m, rc < 0);
+    return rc;
 }
 
 void server_stop(struct server *s)
@@ -231,7 +267,6 @@ void server_stop(struct server *s)
         pthread_join(s->listener, NULL);
     for (size_t i = 0; i < s->idle.n; i++)
         market_free(s->idle.v[i]);
-    free(s->idle.v);
     seal_keys_free(s->keys);
     rate_release(&s->rate);
     metrics_release(&s->metrics);

@@ -15,12 +15,6 @@
 
 struct server;
 
-/* A file of the dashboard. */
-struct server_page {
-    const char *path, *type;
-    struct span bytes; /* lives for ever */
-};
-
 struct server_opts {
     const char *listen;             /* "127.0.0.1:7480" */
     const char *tls_cert, *tls_key; /* NULL: plain HTTP */
@@ -30,20 +24,19 @@ struct server_opts {
     uint32_t lease_ms;              /* 0: the market's own */
     unsigned threads;               /* 0: 8 */
     unsigned requests_per_second;   /* of one token, or of one address without one; 0: 200 */
+    uint32_t request_ms;            /* for a request to arrive whole; 0: httpd's own */
     unsigned presign_s;             /* how long URLs of results are good for; 0: 1,800 */
-    struct publish_access results;  /* how results are reached, to sign their URLs; borrowed */
-    struct http *http;              /* for that; borrowed */
-    const struct server_page *pages;
-    size_t page_count;
+    struct publish_access results;  /* where results are, to sign their URLs; its keys are not used. Borrowed */
+    struct http *http;              /* borrowed */
 };
 
 /* Errors: those of httpd_start(), market_open(), seal_keys_open(); ERR_REFUSED: another address than loopback without
  * TLS or `insecure`. */
 int server_start(struct server **out, const struct server_opts *opts, struct err *err);
 const char *server_address(const struct server *s); /* "http://127.0.0.1:7480" */
-/* The first operator's token of an empty database: 1 and the owned token (free with str_free_secret()), 0 where one was
- * made before. */
-int server_first_token(struct server *s, char **token, struct err *err);
+/* An operator's token: the first of an empty database, or `another` one. 1 and the owned token (free with
+ * str_free_secret()); 0: there was a first one already, and no other is wanted. */
+int server_operator_token(struct server *s, bool another, char **token, struct err *err);
 void server_stop(struct server *s);
 
 #endif

@@ -8,6 +8,7 @@
 #include "httpd/httpd.h"
 #include "market/market.h"
 #include "server/metrics.h"
+#include "server/pages.h"
 #include "server/rate.h"
 
 #include <pthread.h>
@@ -16,6 +17,11 @@
 #define WAIT_MAX_MS       30000 /* of a long poll */
 #define KEEP_ALIVE_MS     15000 /* of an event stream */
 #define CLAIM_WAKES       8     /* nodes woken by one job: the others look by themselves */
+#define NODE_BODY_MAX     (4u << 20)
+#define SMALL_BODY_MAX    (64u << 10)
+#define POST_BODY_MAX     (6u << 20) /* a definition of SPEC_FILE_MAX, and what goes with it */
+#define SEALED_BODY_MAX   (8u << 20)
+#define IDLE_MARKETS_MAX  64
 #define IDEMPOTENCY_MAX   128
 #define SERVER_ROUTES_MAX 128
 
@@ -29,17 +35,19 @@ struct server {
     struct rate rate;
     struct {
         pthread_mutex_t mu;
-        struct market **v; /* connections that nobody uses */
-        size_t n, capacity;
+        struct market *v[IDLE_MARKETS_MAX]; /* connections that nobody uses */
+        size_t n;
     } idle;
     pthread_t ticker, listener;
     bool ticker_runs, listener_runs;
+    bool loopback; /* listens on this machine only */
     struct cancel stop;
 };
 
 /* A connection for one call: the calling thread's alone until it is given back. NULL with `err`. */
 struct market *server_take(struct server *s, struct err *err);
-/* `broken`: its last error was the database's: closed rather than kept. */
+/* `broken`: its last error was the database's: closed rather than kept, and so are the idle ones, which most likely saw
+ * the same. */
 void server_give(struct server *s, struct market *m, bool broken);
 
 #define ROLE_BIT(role) (1u << MARKET_##role)
@@ -56,8 +64,9 @@ struct call {
     int status;                  /* of success; 200 to begin with */
     bool wait;                   /* nothing yet: run again when woken, or after wait_ms */
     uint32_t wait_ms;
-    bool secret;   /* the answer holds secrets: wiped when it is away */
+    bool known;    /* `caller` is somebody */
     bool answered; /* `resp` is filled already */
+    bool broken;   /* the connection to the database is of no more use */
 };
 
 /* What is known of a route. */
@@ -69,6 +78,7 @@ struct route_about {
     int (*run)(struct call *c, json_t **out, struct err *err);
     const char *const *queries; /* names that the query may have; NULL: none */
     bool node_message;          /* "version" and "node" must be there, and the node be the caller's */
+    bool plain;                 /* public, and works without the database */
     uint64_t body_max;
 };
 
@@ -80,6 +90,7 @@ struct route_about {
 extern const struct route_about routes_jobs[], routes_markets[], routes_nodes[], routes_agent[], routes_self[];
 
 enum httpd_verdict server_handle(void *ctx, struct httpd_request *req, struct httpd_response *resp);
+enum httpd_verdict server_handle_plain(void *ctx, struct httpd_request *req, struct httpd_response *resp);
 enum httpd_verdict server_page(void *ctx, struct httpd_request *req, struct httpd_response *resp);
 
 /* Members of the body, typed: -1 with ERR_INVALID naming the member. An absent or null one leaves *out as it is. */
