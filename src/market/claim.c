@@ -232,7 +232,7 @@ static int look(struct looking *l, struct err *err)
         return -1;
     if (l->found_count || l->at_rank == INT64_MIN)
         return 0;
-    if (l->node.scan_rank != VALUE_NONE && l->node.scan_rank > l->at_rank) {
+    if (l->node.scan_rank != VALUE_NONE && l->node.scan_rank >= l->at_rank) {
         l->at_rank = l->node.scan_rank;
         memcpy(l->at_id, l->node.scan_id, EXEC_ID_MAX);
     }

@@ -2,6 +2,7 @@
 #include "market/market_priv.h"
 
 #define ID_PREFIX_MIN 8
+#define ID_CHARS      "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define ROWS_MAX      20000      /* of one job's history or executions */
 #define RECORDS_SHOWN (8u << 20) /* bytes of run records in one answer; those after are left out */
 
@@ -25,15 +26,19 @@ static int no_job(const char *id, struct err *err)
 int job_find(struct market *m, const struct market_caller *c, const char *id, char out[MARKET_ID_MAX], struct err *err)
 {
     const char *owner;
+    char last[MARKET_ID_MAX]; /* that may begin so: ids are of a-z and digits, and all of one length */
     size_t n = id ? strlen(id) : 0;
-    if (!owner_seen(c, &owner) || n < ID_PREFIX_MIN || n >= MARKET_ID_MAX)
+    if (!owner_seen(c, &owner) || n < ID_PREFIX_MIN || n >= MARKET_ID_MAX || strspn(id, ID_CHARS) != n)
         return no_job(id, err);
+    memset(last, 'z', sizeof(last) - 1);
+    memcpy(last, id, n);
+    last[sizeof(last) - 1] = '\0';
     struct query q = query_on(m,
-                              "SELECT id FROM jobs WHERE id >= $1 AND substr(id, 1, $2) = $1 AND ($3 = '' OR owner ="
-                              " $3) AND ($4 = '' OR market = $4) ORDER BY id LIMIT 2",
+                              "SELECT id FROM jobs WHERE id >= $1 AND id <= $2 AND ($3 = '' OR owner = $3)"
+                              " AND ($4 = '' OR market = $4) ORDER BY id LIMIT 2",
                               err);
     query_text(&q, id);
-    query_i64(&q, (int64_t)n);
+    query_text(&q, last);
     query_text(&q, owner);
     query_text(&q, c->market);
     int rc = query_next(&q);
