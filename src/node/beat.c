@@ -1,0 +1,196 @@
+/* Heartbeats: what runs and how far it is, there; which leases go on, back. */
+#include "node/node_priv.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <time.h>
+
+#define BEAT_APART_MS 500 /* news waits for the next one this long at least */
+#define HOLDS_EVERY   20  /* heartbeats between two looks into the cache */
+
+static const char *const state_words[] = {
+#define X(name, word) word,
+    EXEC_STATES(X)
+#undef X
+};
+
+static json_t *input_progress(const struct stage *stage, size_t i, struct err *err)
+{
+    struct stage_progress p;
+    json_t *one = json_object();
+    stage_progress(stage, i, &p);
+    if (json_put_str(one, "input", stage_label(stage, i), err) == 0 &&
+        json_put_str(one, "phase", stage_phase_name(p.phase), err) == 0 &&
+        json_put_u64(one, "bytes_total", p.bytes_total, err) == 0 &&
+        json_put_u64(one, "bytes_done", p.bytes_done, err) == 0 &&
+        json_put_u64(one, "bytes_cached", p.bytes_cached, err) == 0 &&
+        json_put_u64(one, "files_total", p.files_total, err) == 0 &&
+        json_put_u64(one, "files_done", p.files_done, err) == 0)
+        return one;
+    json_decref(one);
+    return NULL;
+}
+
+static int put_part(json_t *into, const char *name, uint64_t done, uint64_t total, struct err *err)
+{
+    if (total == 0 && done == 0)
+        return 0;
+    json_t *part = json_object();
+    json_put_u64(part, "bytes_done", done, err);
+    json_put_u64(part, "bytes_total", total, err);
+    return json_put(into, name, part, err);
+}
+
+static json_t *progress_of(const struct execution *e, struct err *err)
+{
+    json_t *progress = json_object(), *inputs = json_array();
+    for (size_t i = 0; e->shared.stage && i < e->shared.inputs; i++) {
+        json_t *one = input_progress(e->shared.stage, i, err);
+        if (one)
+            json_array_append_new(inputs, one);
+    }
+    json_put(progress, "inputs", inputs, err);
+    put_part(progress, "image", e->shared.pull_done, e->shared.pull_total, err);
+    put_part(progress, "publishing", e->shared.publish_done, e->shared.publish_total, err);
+    return progress;
+}
+
+json_t *running_list(struct node *n, bool with_progress, struct err *err)
+{
+    json_t *list = json_array();
+    pthread_mutex_lock(&n->mu);
+    for (const struct execution *e = n->shared.running; list && e && !err_is_set(err); e = e->shared.next) {
+        if (e->shared.lost || e->shared.done)
+            continue;
+        json_t *one = exec_ref(e, err);
+        if (with_progress) {
+            json_put_str(one, "state", state_words[e->shared.state], err);
+            json_put(one, "progress", progress_of(e, err), err);
+        }
+        json_array_append_new(list, one);
+    }
+    pthread_mutex_unlock(&n->mu);
+    if (list && !err_is_set(err))
+        return list;
+    json_decref(list);
+    if (!err_is_set(err))
+        err_nomem(err);
+    return NULL;
+}
+
+struct execution *exec_find(struct node *n, const json_t *ref)
+{
+    const char *job = json_get_str(ref, "job");
+    int64_t index = -1, epoch = -1;
+    json_get_i64(ref, "index", &index);
+    json_get_i64(ref, "epoch", &epoch);
+    for (struct execution *e = n->shared.running; e; e = e->shared.next)
+        if (str_eq(e->job, job) && e->index == index && e->epoch == epoch)
+            return e;
+    return NULL;
+}
+
+/* What is being prepared, in words. mu held. */
+static void say_readiness(const struct node *n, char out[READINESS_MAX])
+{
+    uint64_t done = 0, total = 0;
+    size_t ready = 0;
+    char a[HUMAN_MAX], b[HUMAN_MAX];
+    for (size_t i = 0; n->shared.preparing && i < n->shared.preparing_count; i++) {
+        struct stage_progress p;
+        stage_progress(n->shared.preparing, i, &p);
+        done += p.bytes_done;
+        total += p.bytes_total;
+        ready += p.phase == STAGE_READY;
+    }
+    if (n->shared.preparing)
+        snprintf(out, READINESS_MAX, "resources: %zu of %zu ready, %s of %s", ready, n->shared.preparing_count,
+                 human_bytes(a, done), human_bytes(b, total));
+    else
+        snprintf(out, READINESS_MAX, "%s", n->shared.readiness);
+}
+
+static json_t *beat_body(struct node *n, bool all_holds, struct err *err)
+{
+    char readiness[READINESS_MAX];
+    struct err minor = ERR_INIT;
+    json_t *body = json_object(), *cache = info_cache(n, &minor), *holds = NULL;
+    pthread_mutex_lock(&n->mu);
+    bool ready = n->shared.ready;
+    say_readiness(n, readiness);
+    pthread_mutex_unlock(&n->mu);
+    if (!err_is_set(&minor))
+        holds = holds_tell(&n->holds, n->opts->cache, all_holds, &minor);
+    if (err_is_set(&minor))
+        log_warn("node", "the cache cannot be asked (reason=\"%s\")", minor.text);
+    if (json_put(body, "running", running_list(n, true, err), err) < 0 ||
+        json_put(body, "ready", json_boolean(ready), err) < 0 || json_put_str(body, "readiness", readiness, err) < 0 ||
+        (cache && json_put(body, "cache", cache, err) < 0) || (holds && json_put(body, "holds", holds, err) < 0)) {
+        json_decref(body);
+        return NULL;
+    }
+    return body;
+}
+
+static void take_renewals(struct node *n, const json_t *answer, uint64_t asked_ms)
+{
+    size_t i;
+    json_t *one;
+    pthread_mutex_lock(&n->mu);
+    json_array_foreach(json_object_get(answer, "renewed"), i, one)
+    {
+        struct execution *e = exec_find(n, one);
+        int64_t lease = 0;
+        if (e && json_get_i64(one, "lease_ms", &lease))
+            e->shared.lease_until_ms = lease_extend(e->shared.lease_until_ms, asked_ms, lease);
+    }
+    json_array_foreach(json_object_get(answer, "lost"), i, one)
+    {
+        struct execution *e = exec_find(n, one);
+        if (e && !e->shared.finishing) /* its answer says more, and may have been first */
+            exec_lose(e);
+    }
+    pthread_mutex_unlock(&n->mu);
+    node_heed(n, answer);
+}
+
+/* Until the next heartbeat is due, or there is news. */
+static void wait_for_beat(struct node *n, uint64_t since_ms)
+{
+    pthread_mutex_lock(&n->mu);
+    for (;;) {
+        uint64_t due = since_ms + (n->shared.beat_now ? BEAT_APART_MS : n->shared.heartbeat_ms), now = clock_mono_ms();
+        if (now >= due || cancel_level_of(&n->over) != CANCEL_NONE)
+            break;
+        const struct timespec at = {.tv_sec = (time_t)(due / 1000), .tv_nsec = (long)(due % 1000) * 1000000};
+        pthread_cond_timedwait(&n->changed, &n->mu, &at);
+    }
+    n->shared.beat_now = false;
+    pthread_mutex_unlock(&n->mu);
+}
+
+void *beat_thread(void *ctx)
+{
+    struct node *n = ctx;
+    bool all_holds = true;
+    for (unsigned i = 0; cancel_level_of(&n->over) == CANCEL_NONE; i++) {
+        struct err err = ERR_INIT;
+        AUTO_JSON answer = NULL;
+        uint64_t since = clock_mono_ms(), asked = boot_ms();
+        all_holds |= i % HOLDS_EVERY == 0;
+        const struct node_call call = {.what = "heartbeat", .body = beat_body(n, all_holds, &err), .cancel = &n->over};
+        if (node_call(n, &call, &answer, &err) == 0) {
+            all_holds = false;
+            take_renewals(n, answer, asked);
+        } else if (err.kind == ERR_DENIED) {
+            node_fail(n, &err);
+        } else if (err.kind != ERR_CANCELLED) {
+            all_holds = true; /* what was told may not have arrived */
+            log_warn("node", "no heartbeat (reason=\"%s\")", err.text);
+        }
+        wait_for_beat(n, since);
+    }
+    return NULL;
+}

@@ -1,0 +1,63 @@
+/* Only one attempt's result may ever appear: uploads are known to the server, those of earlier attempts are aborted
+ * before one of this attempt gets leave to complete. */
+#include "node/node_priv.h"
+
+#include "base/log.h"
+
+void uploads_abort(const struct uploads *u, const json_t *list)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(list, i, one)
+    {
+        struct err err = ERR_INIT;
+        const struct publish_upload upload = {json_get_str(one, "bucket"), json_get_str(one, "key"),
+                                              json_get_str(one, "upload_id"), json_get_str(one, "endpoint"),
+                                              json_get_str(one, "region")};
+        if (!upload.bucket || !upload.key || !upload.upload_id)
+            continue;
+        if (publish_abort(&u->access, &upload, &err) < 0)
+            log_warn("node", "an earlier attempt's upload could not be aborted (execution=%s key=%.256s reason=\"%s\")",
+                     u->exec->tag, upload.key, err.text);
+    }
+}
+
+static int put_record(json_t *body, const struct publish_upload *upload, struct err *err)
+{
+    json_t *record = json_object();
+    json_put_str(record, "bucket", upload->bucket, err);
+    json_put_str(record, "key", upload->key, err);
+    json_put_str(record, "upload_id", upload->upload_id, err);
+    json_put_str(record, "endpoint", upload->endpoint, err);
+    json_put_str(record, "region", upload->region, err);
+    return json_put(body, "record", record, err);
+}
+
+int uploads_begun(void *ctx, const struct publish_upload *upload, struct err *err)
+{
+    const struct uploads *u = ctx;
+    AUTO_JSON body = exec_ref(u->exec, err);
+    AUTO_JSON answer = NULL;
+    if (!body || put_record(body, upload, err) < 0 || exec_call(u->exec, "uploads", body, &answer, NULL, err) < 0)
+        return -1;
+    uploads_abort(u, json_object_get(answer, "previous"));
+    return 0;
+}
+
+int uploads_commit(void *ctx, struct err *err)
+{
+    const struct uploads *u = ctx;
+    struct execution *e = u->exec;
+    AUTO_JSON body = exec_ref(e, err);
+    AUTO_JSON answer = NULL;
+    int64_t lease = 0;
+    uint64_t asked = boot_ms();
+    if (!body || exec_call(e, "commit", body, &answer, NULL, err) < 0)
+        return -1;
+    pthread_mutex_lock(&e->node->mu);
+    if (json_get_i64(answer, "lease_ms", &lease))
+        e->shared.lease_until_ms = lease_extend(e->shared.lease_until_ms, asked, lease);
+    bool held = !e->shared.lost && e->shared.lease_until_ms > boot_ms();
+    pthread_mutex_unlock(&e->node->mu);
+    return held ? 0 : err_set(err, ERR_CANCELLED, "the claim was lost");
+}
