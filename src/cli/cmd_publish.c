@@ -162,6 +162,7 @@ static int work(struct cli *cli, struct wiring *w, struct ui *ui, const struct p
                                 .ctx = ui};
     wiring_access(cli, &access);
     publishing_access(&access, &opts.access);
+    opts.access.journal_dir = w->uploads_dir;
     return a.abort_stale ? abort_stale(ui, &opts, err) : publish(ui, &opts, operands->v[0], err);
 }
 

@@ -190,6 +190,7 @@ static int run_with(struct cli *cli, const struct job *job, struct wiring *w, st
     };
     wiring_access(cli, &opts.stage.access);
     publishing_access(&opts.stage.access, &opts.publish);
+    opts.publish.journal_dir = w->uploads_dir;
     struct run_result result;
     int rc = job_run(&opts, &result, err);
     int code = result.exit_code;

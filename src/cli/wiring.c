@@ -28,6 +28,17 @@ int wiring_open_cache(struct wiring *w, const struct cli *cli, struct err *err)
     return w->runs_dir ? cache_open(&w->cache, &opts, err) : -1;
 }
 
+/* $XDG_STATE_HOME/berth/uploads or ~/.local/state/berth/uploads. */
+static int find_uploads_dir(struct wiring *w, struct err *err)
+{
+    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (xdg && xdg[0] == '/')
+        w->uploads_dir = str_printf(err, "%s/berth/uploads", xdg);
+    else if (!str_empty(home))
+        w->uploads_dir = str_printf(err, "%s/.local/state/berth/uploads", home);
+    return err_is_set(err) ? -1 : 0;
+}
+
 int wiring_open_transfers(struct wiring *w, const struct cli *cli, struct err *err)
 {
     const struct config *c = cli->config;
@@ -42,7 +53,9 @@ int wiring_open_transfers(struct wiring *w, const struct cli *cli, struct err *e
         .no_raw = !config_flag(c, SETTING_XFER_RAW),
         .stall_ms = (uint32_t)config_number(c, SETTING_XFER_STALL),
     };
-    return http_open(&w->http, &http, err) < 0 ? -1 : xfer_open(&w->xfer, &xfer, err);
+    if (find_uploads_dir(w, err) < 0 || http_open(&w->http, &http, err) < 0)
+        return -1;
+    return xfer_open(&w->xfer, &xfer, err);
 }
 
 int wiring_open_engine(struct wiring *w, const struct cli *cli, struct err *err)
@@ -58,6 +71,7 @@ void wiring_release(struct wiring *w)
     cache_free(w->cache);
     engine_free(w->engine);
     free(w->runs_dir);
+    free(w->uploads_dir);
     *w = (struct wiring){0};
 }
 

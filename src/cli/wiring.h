@@ -14,7 +14,8 @@ struct wiring {
     struct xfer *xfer;
     struct http *http;
     struct engine *engine;
-    char *runs_dir; /* parent of per-run folders, beside the cache's own */
+    char *runs_dir;    /* parent of per-run folders, beside the cache's own */
+    char *uploads_dir; /* what unfinished uploads have stored; NULL: this user has no place for it */
 };
 
 int wiring_open_cache(struct wiring *w, const struct cli *cli, struct err *err);

@@ -1,5 +1,8 @@
-/* One archive: folder → tar → gzip → where it is kept, as one stream. */
+/* One archive: folder → tar → gzip → where it is kept, as one stream. Equal folders give equal streams: one that a
+ * crash broke off is made again from its beginning, and only what is missing of it is sent. */
 #include "publish/sink_priv.h"
+
+#include "base/log.h"
 
 struct stream {
     const struct publish_opts *opts;
@@ -47,9 +50,23 @@ static int pour(struct stream *s, int dir_fd, const struct archive_pack_opts *pa
     return rc;
 }
 
+static int attempt(struct stream *s, int dir_fd, const struct archive_pack_opts *pack, uint64_t tar_bytes,
+                   struct publish_result *out, struct err *err)
+{
+    s->odd = (struct odd_ones){.opts = s->opts};
+    int rc = sink_open(&s->sink, dir_fd, s->opts, gzip_bound(tar_bytes), err);
+    if (rc == 0)
+        rc = pour(s, dir_fd, pack, out, err);
+    if (rc == 0)
+        rc = sink_finish(&s->sink, out, err);
+    bool again = rc < 0 && sink_outdated(&s->sink);
+    sink_release(&s->sink);
+    return again ? 1 : rc;
+}
+
 int publish_gzip(int dir_fd, const struct publish_opts *opts, struct publish_result *out, struct err *err)
 {
-    struct stream s = {.opts = opts, .odd = {.opts = opts}};
+    struct stream s = {.opts = opts};
     const struct archive_pack_opts pack = {.max_bytes = opts->max_bytes,
                                            .max_entries = opts->max_entries,
                                            .cancel = opts->cancel,
@@ -57,14 +74,15 @@ int publish_gzip(int dir_fd, const struct publish_opts *opts, struct publish_res
                                            .progress = on_progress,
                                            .ctx = &s};
     uint64_t tar_bytes = 0;
+    struct err why = ERR_INIT;
     if (archive_measure(dir_fd, &pack, &tar_bytes, &out->totals, err) < 0)
         return -1;
     s.total_bytes = out->totals.bytes;
-    int rc = sink_open(&s.sink, opts, gzip_bound(tar_bytes), err);
-    if (rc == 0)
-        rc = pour(&s, dir_fd, &pack, out, err);
-    if (rc == 0)
-        rc = sink_finish(&s.sink, out, err);
-    sink_release(&s.sink);
-    return rc;
+    int rc = attempt(&s, dir_fd, &pack, tar_bytes, out, &why);
+    if (rc == 1) { /* what a crash left is gone now */
+        log_info("publish", "beginning anew (reason=\"%.512s\")", why.text);
+        err_clear(&why);
+        rc = attempt(&s, dir_fd, &pack, tar_bytes, out, &why);
+    }
+    return rc == 0 ? 0 : err_move(err, &why);
 }

@@ -33,6 +33,9 @@ struct publish_access {
     enum s3_addressing addressing;
     const char *const *mirrors; /* NULL: none */
     bool https_only;
+    /* Where it is noted what of an archive is stored, so that the next attempt after a crash goes on with it; made
+     * where it is not there. NULL: nowhere. */
+    const char *journal_dir;
 };
 
 /* What stands for the placeholders of a key. Borrowed. */

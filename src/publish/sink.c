@@ -50,16 +50,30 @@ static int finish_local(struct sink *s, struct publish_result *out, struct err *
 
 /* ---- an object ---- */
 
-static int open_s3(struct sink *s, uint64_t most, struct err *err)
+/* A folder is the same as long as it is there, wherever it is moved; what is in it now, the parts tell. */
+static int name_source(struct sink *s, int dir_fd, struct err *err)
+{
+    struct stat st;
+    if (fstat(dir_fd, &st) < 0)
+        return err_sys(err, "look at the folder");
+    snprintf(s->source, sizeof s->source, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return 0;
+}
+
+static int open_s3(struct sink *s, int dir_fd, uint64_t most, struct err *err)
 {
     const struct publish_opts *o = s->opts;
+    if (name_source(s, dir_fd, err) < 0)
+        return -1;
     s->storing = (struct storing){o, &s->target, buf_str(&s->key)};
     const struct s3_upload_opts how = {.put = target_put_opts(o->to),
                                        .part_bytes = s3_part_bytes(most),
                                        .buffer_bytes = o->buffer_bytes,
                                        .begun = o->begun ? storing_begun : NULL,
                                        .commit = o->commit ? storing_commit : NULL,
-                                       .ctx = &s->storing};
+                                       .ctx = &s->storing,
+                                       .journal_dir = o->access.journal_dir,
+                                       .journal_name = s->source};
     if (target_open(&s->target, o, err) < 0)
         return -1;
     return s3_upload_open(&s->upload, s->target.s3, buf_str(&s->key), &how, err);
@@ -77,14 +91,14 @@ static int finish_s3(struct sink *s, struct publish_result *out, struct err *err
 
 /* ---- either ---- */
 
-int sink_open(struct sink *s, const struct publish_opts *opts, uint64_t most, struct err *err)
+int sink_open(struct sink *s, int dir_fd, const struct publish_opts *opts, uint64_t most, struct err *err)
 {
     *s = (struct sink){.opts = opts, .dir_fd = -1, .fd = -1};
     buf_init(&s->key, PATH_ROOM);
     if (publish_key(opts->to->key, PUBLISH_GZIP, &opts->names, &s->key, err) < 0 ||
         digest_open(&s->sha256, BIT(DIGEST_SHA256), err) < 0)
         return -1;
-    return opts->to->kind == PUBLISH_LOCAL ? open_local(s, err) : open_s3(s, most, err);
+    return opts->to->kind == PUBLISH_LOCAL ? open_local(s, err) : open_s3(s, dir_fd, most, err);
 }
 
 int sink_write(struct sink *s, const void *p, size_t n, struct err *err)
@@ -117,6 +131,11 @@ int sink_finish(struct sink *s, struct publish_result *out, struct err *err)
     if (s->opts->commit && s->opts->commit(s->opts->ctx, err) < 0)
         return -1;
     return finish_local(s, out, err);
+}
+
+bool sink_outdated(const struct sink *s)
+{
+    return s->upload && s3_upload_outdated(s->upload);
 }
 
 void sink_release(struct sink *s)

@@ -2,7 +2,7 @@
  *
  * A slot is one part under way. The thread that drives an upload takes a free slot, fills it (a stream's bytes, or a
  * file's region) and gives it to a worker; the worker sends it and frees the slot again. */
-#include "s3/upload_priv.h"
+#include "s3/upload_journal.h"
 
 #include "base/log.h"
 #include "base/pool.h"
@@ -12,6 +12,7 @@
 #define PARALLEL_MAX  32
 #define SLOTS_MIN     2
 #define ONE_PUT_BELOW S3_PART_DEFAULT
+#define SETTINGS_ROOM ((size_t)16 << 10)
 
 struct slot {
     struct s3_upload *upload;
@@ -32,6 +33,8 @@ struct s3_upload {
     /* The driving thread's. */
     char id[S3_UPLOAD_ID_MAX]; /* "": not begun */
     enum sums_known sums;
+    struct upload_journal *journal; /* NULL: none. Workers read its past, and add to it under mu */
+    bool resumed;                   /* `id` was another process's */
     struct pool *pool;
     struct slot *slots, *filling;
     size_t slot_count;
@@ -44,6 +47,7 @@ struct s3_upload {
         size_t part_count, part_room;
         uint64_t stored;
         struct err err; /* of the first part that failed */
+        bool outdated;
     } shared;
 };
 
@@ -52,6 +56,54 @@ uint64_t s3_part_bytes(uint64_t size)
     uint64_t parts = S3_PARTS_MAX - PARTS_SPARE, each = size / parts + 1;
     each = (each + MIB - 1) / MIB * MIB;
     return each < S3_PART_DEFAULT ? S3_PART_DEFAULT : each;
+}
+
+/* ---- what an earlier process left ---- */
+
+/* What an upload's parts have in common, from its creation on. */
+static int hash_settings(const struct s3_upload *u, char out[DIGEST_HEX_MAX], struct err *err)
+{
+    const struct s3_put_opts *o = &u->opts.put;
+    const char *const words[] = {
+        o->content_type, o->storage_class, o->sse, o->sse_kms_key_id, o->tags, o->acl, u->s3->sse_key_md5,
+    };
+    struct digest_value v;
+    AUTO_BUF text;
+    buf_init(&text, SETTINGS_ROOM);
+    buf_addf(&text, "%llu", (unsigned long long)u->part_bytes);
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        buf_addf(&text, "\n%zu %s", words[i] ? strlen(words[i]) : 0, words[i] ? words[i] : "");
+    if (buf_check(&text, "settings", err) < 0 || digest_bytes(DIGEST_SHA256, text.p, text.n, &v, err) < 0)
+        return -1;
+    digest_hex(out, &v);
+    return 0;
+}
+
+static void abort_upload(struct s3_upload *u, const char *id, bool *gone)
+{
+    struct err err = ERR_INIT;
+    *gone = s3_upload_abort(u->s3, u->key, id, &err) == 0;
+    if (!*gone)
+        log_warn("s3", "an unfinished upload could not be removed (key=%.256s reason=\"%.512s\")", u->key, err.text);
+}
+
+/* One with other parts, or to be stored otherwise, is of no use. */
+static int open_journal(struct s3_upload *u, struct err *err)
+{
+    char settings[DIGEST_HEX_MAX];
+    AUTO_BUF name;
+    bool ignored;
+    buf_init(&name, S3_URL_MAX);
+    s3_location(u->s3, u->key, &name);
+    buf_addf(&name, "\n%s", u->opts.journal_name);
+    if (buf_check(&name, "name of an upload", err) < 0 || hash_settings(u, settings, err) < 0)
+        return -1;
+    u->journal = journal_open(u->opts.journal_dir, buf_str(&name));
+    if (!u->journal || !journal_past(u->journal)->id[0] || str_eq(journal_past(u->journal)->settings, settings))
+        return 0;
+    abort_upload(u, journal_past(u->journal)->id, &ignored);
+    journal_forget(u->journal);
+    return 0;
 }
 
 /* ---- workers ---- */
@@ -64,10 +116,42 @@ static bool has_failed(struct s3_upload *u)
     return failed;
 }
 
-static void note_stored(struct s3_upload *u, const struct slot *s, const struct upload_part *part)
+/* What an earlier process stored under this number; NULL: nothing. */
+static const struct journal_part *past_part(const struct s3_upload *u, unsigned number)
 {
-    u->shared.parts[s->number - 1] = *part;
-    u->shared.stored += part->size;
+    const struct journal_past *past = u->resumed ? journal_past(u->journal) : NULL;
+    return past && number <= past->count && past->parts[number - 1].part.size > 0 ? &past->parts[number - 1] : NULL;
+}
+
+static int outdated(struct s3_upload *u, unsigned number, struct err *err)
+{
+    pthread_mutex_lock(&u->mu);
+    u->shared.outdated = true;
+    pthread_mutex_unlock(&u->mu);
+    return err_set(err, ERR_CHANGED, "part %u is not what an interrupted upload stored", number);
+}
+
+/* 1: it is there already. */
+static int store_part(struct s3_upload *u, const struct slot *s, struct journal_part *out, struct err *err)
+{
+    const struct s3_body body = {.bytes = {s->buffer, s->n}, .file = u->fd >= 0 ? &s->region : NULL};
+    const struct journal_part *past = past_part(u, s->number);
+    if (u->journal && digest_bytes(DIGEST_SHA256, s->buffer, s->n, &out->sha256, err) < 0)
+        return -1;
+    if (!past)
+        return upload_put_part(u->s3, u->key, u->id, s->number, &body, u->sums, &out->part, err);
+    if (past->part.size != s->n || !digest_equal(&past->sha256, &out->sha256))
+        return outdated(u, s->number, err);
+    *out = *past;
+    return 1;
+}
+
+static void note_stored(struct s3_upload *u, const struct slot *s, const struct journal_part *p, bool known)
+{
+    if (u->journal && !known)
+        journal_add(u->journal, s->number, p);
+    u->shared.parts[s->number - 1] = p->part;
+    u->shared.stored += p->part.size;
     if (u->opts.progress)
         u->opts.progress(u->opts.ctx, u->shared.stored);
 }
@@ -76,17 +160,16 @@ static void send_part(void *ctx)
 {
     struct slot *s = ctx;
     struct s3_upload *u = s->upload;
-    struct upload_part part = {0};
+    struct journal_part stored = {0};
     struct err err = ERR_INIT;
-    const struct s3_body body = {.bytes = {s->buffer, s->n}, .file = u->fd >= 0 ? &s->region : NULL};
     bool wanted = !has_failed(u);
-    if (wanted)
-        upload_put_part(u->s3, u->key, u->id, s->number, &body, u->sums, &part, &err);
+    int rc = wanted ? store_part(u, s, &stored, &err) : 0;
     pthread_mutex_lock(&u->mu);
-    if (err_is_set(&err))
+    u->shared.outdated |= rc < 0 && u->resumed && err.kind == ERR_NOTFOUND;
+    if (rc < 0)
         err_move(&u->shared.err, &err);
     else if (wanted)
-        note_stored(u, s, &part);
+        note_stored(u, s, &stored, rc == 1);
     s->busy = false;
     pthread_cond_signal(&u->freed);
     pthread_mutex_unlock(&u->mu);
@@ -116,12 +199,37 @@ static struct slot *free_slot(struct s3_upload *u)
     }
 }
 
+static int create(struct s3_upload *u, struct err *err)
+{
+    char settings[DIGEST_HEX_MAX];
+    if (upload_create(u->s3, u->key, &u->opts.put, u->id, &u->sums, err) < 0)
+        return -1;
+    if (u->journal && hash_settings(u, settings, err) < 0)
+        return -1;
+    if (u->journal)
+        journal_begin(u->journal, u->id, u->sums, settings);
+    return 0;
+}
+
+static void go_on(struct s3_upload *u)
+{
+    const struct journal_past *past = journal_past(u->journal);
+    memcpy(u->id, past->id, sizeof u->id);
+    u->sums = past->sums;
+    u->resumed = true;
+    log_info("s3", "going on with an interrupted upload (key=%.256s)", u->key);
+}
+
 static int begin(struct s3_upload *u, struct err *err)
 {
     if (u->id[0])
         return 0;
     u->pool = pool_new("s3-upload", (unsigned)u->slot_count, 0, err);
-    if (!u->pool || upload_create(u->s3, u->key, &u->opts.put, u->id, &u->sums, err) < 0)
+    if (!u->pool)
+        return -1;
+    if (u->journal && journal_past(u->journal)->id[0])
+        go_on(u);
+    else if (create(u, err) < 0)
         return -1;
     log_debug("s3", "upload begun (key=%.256s part_bytes=%llu parallel=%zu)", u->key, (unsigned long long)u->part_bytes,
               u->slot_count);
@@ -218,8 +326,10 @@ static int complete(struct s3_upload *u, struct s3_stored *out, struct err *err)
     if (check_failed(u, err) < 0 || cancel_check(u->s3->cancel, err) < 0 || ask_commit(&u->opts, err) < 0)
         return -1;
     if (upload_complete(u->s3, u->key, u->id, u->shared.parts, u->shared.part_count, u->opts.put.only_new, out, err) <
-        0)
+        0) {
+        u->shared.outdated = u->resumed && err->kind == ERR_NOTFOUND; /* the workers are idle */
         return -1;
+    }
     u->finished = true;
     return 0;
 }
@@ -246,11 +356,21 @@ int s3_upload_finish(struct s3_upload *u, struct s3_stored *out, struct err *err
     return complete(u, out, err);
 }
 
-static void abort_begun(struct s3_upload *u)
+/* The upload that nobody will complete: this one, or what a crash left and is not gone on with. */
+static const char *left_over(const struct s3_upload *u)
 {
-    struct err err = ERR_INIT;
-    if (s3_upload_abort(u->s3, u->key, u->id, &err) < 0)
-        log_warn("s3", "an unfinished upload could not be removed (key=%.256s reason=\"%.512s\")", u->key, err.text);
+    if (u->id[0])
+        return u->finished ? NULL : u->id;
+    const char *past = u->journal ? journal_past(u->journal)->id : "";
+    return past[0] ? past : NULL;
+}
+
+bool s3_upload_outdated(struct s3_upload *u)
+{
+    pthread_mutex_lock(&u->mu);
+    bool is = u->shared.outdated;
+    pthread_mutex_unlock(&u->mu);
+    return is;
 }
 
 void s3_upload_free(struct s3_upload *u)
@@ -258,8 +378,11 @@ void s3_upload_free(struct s3_upload *u)
     if (!u)
         return;
     pool_free(u->pool);
-    if (u->id[0] && !u->finished)
-        abort_begun(u);
+    const char *over = left_over(u);
+    bool gone = true;
+    if (over)
+        abort_upload(u, over, &gone);
+    journal_close(u->journal, !gone && !u->shared.outdated); /* what can't be removed can be gone on with */
     for (size_t i = 0; u->slots && i < u->slot_count; i++)
         free(u->slots[i].buffer);
     free(u->slots);
@@ -321,8 +444,15 @@ int s3_upload_open(struct s3_upload **out, struct s3 *s3, const char *key, const
     *out = NULL;
     if (check_part_bytes(opts->part_bytes, err) < 0 || s3_settle(s3, err) < 0)
         return -1;
-    *out = upload_new(s3, key, -1, opts, err);
-    return *out ? 0 : -1;
+    struct s3_upload *u = upload_new(s3, key, -1, opts, err);
+    if (!u)
+        return -1;
+    if (opts->journal_dir && open_journal(u, err) < 0) {
+        s3_upload_free(u);
+        return -1;
+    }
+    *out = u;
+    return 0;
 }
 
 /* ---- a file ---- */

@@ -65,6 +65,10 @@ struct s3_upload_opts {
     int (*begun)(void *ctx, const char *upload_id, struct err *err);
     int (*commit)(void *ctx, struct err *err);
     void *ctx;
+    /* Of a stream: the folder (made where it is not there) in which it is noted what is stored, so that after a crash
+     * the same stream can go on where it was: parts of the same content are not sent again. NULL: not noted. */
+    const char *journal_dir;
+    const char *journal_name; /* what is stored: with the key it names the note */
 };
 
 /* The least multiple of a MiB, from 8 MiB on, in which `size` bytes make at most S3_PARTS_MAX parts. */
@@ -80,6 +84,9 @@ struct s3_upload;
 int s3_upload_open(struct s3_upload **out, struct s3 *s3, const char *key, const struct s3_upload_opts *opts,
                    struct err *err);
 int s3_upload_write(struct s3_upload *u, const void *p, size_t n, struct err *err);
+/* Whether it failed because what a crash left does not fit: other content, or an upload that the server no longer has.
+ * Free this one, which aborts what was left, and begin again with another. */
+bool s3_upload_outdated(struct s3_upload *u);
 /* Waits for all parts and makes the object appear. Once; after it, or after any failure, s3_upload_free(). */
 int s3_upload_finish(struct s3_upload *u, struct s3_stored *out, struct err *err);
 void s3_upload_free(struct s3_upload *u); /* aborts what was not finished, also when cancelled */

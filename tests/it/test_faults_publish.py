@@ -30,8 +30,9 @@ def folder(berth):
     return path
 
 
-def publish(berth, server, folder, key="r/x.tar.gz", *flags, options="", **more):
-    return berth("publish", "--no-progress", *flags, folder, f"s3://b/{key},opt=endpoint={server.url}{options}", env=KEYS, **more)
+def publish(berth, server, folder, key="r/x.tar.gz", *flags, options="", env={}, **more):
+    return berth("publish", "--no-progress", *flags, folder, f"s3://b/{key},opt=endpoint={server.url}{options}",
+                 env={**KEYS, **env}, **more)
 
 
 def content(bucket, key="r/x.tar.gz"):
@@ -159,7 +160,8 @@ def test_F28_of_two_attempts_each_leaves_a_whole_object_and_stale_ones_can_be_ab
         process.wait(60)
     assert bucket.objects == {} and len(bucket.uploads) == 1
     server.release("later")
-    assert publish(berth, server, folder).code == 0 and is_whole(bucket, folder)
+    elsewhere = {"XDG_STATE_HOME": str(berth.cwd / "elsewhere")}  # here, it would be gone on with
+    assert publish(berth, server, folder, env=elsewhere).code == 0 and is_whole(bucket, folder)
     young = berth("publish", "--abort-stale", "--older-than", "100000d", f"s3://b/r/,opt=endpoint={server.url}", env=KEYS)
     assert young.code == 0 and len(bucket.uploads) == 1, young
     stale = berth("publish", "--abort-stale", f"s3://b/r/,opt=endpoint={server.url}", env=KEYS)
