@@ -4,8 +4,10 @@
 #include "base/rng.h"
 #include "cli/publishing.h"
 #include "cli/wiring.h"
+#include "publish/managed.h"
 #include "spec/spec.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 
 #define OLDER_DEFAULT_MS UINT64_C(86400000)
@@ -14,6 +16,7 @@
 static struct {
     bool abort_stale;
     uint64_t older_ms, max_bytes, threads;
+    const char *grant;
 } a = {.older_ms = OLDER_DEFAULT_MS};
 
 static const struct opt options[] = {
@@ -27,6 +30,11 @@ static const struct opt options[] = {
      .into = &a.threads,
      .meta = "N",
      .help = "Threads that compress (default: one a core, at most 4)"},
+    {.name = "grant",
+     .type = OPT_STR,
+     .into = &a.grant,
+     .meta = "FILE",
+     .help = "Instead of DEST: a grant of pre-signed URLs, as JSON ('-': standard input)"},
     {.name = "abort-stale",
      .type = OPT_FLAG,
      .into = &a.abort_stale,
@@ -40,15 +48,63 @@ static const struct opt options[] = {
     GLOBAL_OPTIONS,
 };
 
-/* A path is as good as file:// and may be relative. */
-static int parse_destination(struct arena *arena, const char *text, struct publisher *out, struct err *err)
+/* ---- where to ---- */
+
+struct destination {
+    struct arena *arena;
+    struct publisher to;
+    bool granted;
+    json_t *document; /* of the grant; NULL: a URL alone */
+    struct s3_grant grant;
+};
+
+static int read_grant(struct destination *d, const char *path, struct err *err)
 {
-    bool path = !strstr(text, "://") && strchr(text, '/');
-    if (!path)
-        return spec_parse_publisher(arena, span_of(text), out, err);
-    *out = (struct publisher){.kind = PUBLISH_LOCAL, .key = text, .at = ""};
+    bool in = str_eq(path, "-");
+    AUTO_BUF text;
+    buf_init(&text, S3_GRANT_BYTES_MAX);
+    if (fs_read_file(AT_FDCWD, in ? "/dev/stdin" : path, S3_GRANT_BYTES_MAX, &text, err) < 0)
+        return -1;
+    d->document = json_parse(buf_span(&text), err);
+    d->granted = true;
+    if (!d->document || s3_grant_read(d->document, d->arena, &d->grant, err) < 0)
+        return err_wrap(err, "%s", in ? "standard input" : path);
     return 0;
 }
+
+/* A path is as good as file:// and may be relative; a URL can only have been signed in advance. */
+static int read_destination(struct destination *d, const char *text, struct err *err)
+{
+    bool url = span_starts(span_of(text), SPAN_LIT("https://")) || span_starts(span_of(text), SPAN_LIT("http://"));
+    if (url) {
+        d->granted = true;
+        d->grant = (struct s3_grant){.method = S3_GRANT_PUT, .url = text};
+        return 0;
+    }
+    if (strstr(text, "://") || !strchr(text, '/')) {
+        if (spec_parse_publisher(d->arena, span_of(text), &d->to, err) < 0)
+            return -1;
+        return d->to.kind != PUBLISH_S3MANAGED ? 0 : err_set(err, ERR_USAGE, "s3managed needs a grant: --grant FILE");
+    }
+    d->to = (struct publisher){.kind = PUBLISH_LOCAL, .key = text, .at = ""};
+    return spec_check_publish_key(span_of(text), err) < 0 ? err_wrap(err, "DEST") : 0;
+}
+
+static int destination_open(struct destination *d, const struct strv *operands, struct err *err)
+{
+    d->arena = arena_new(0, err);
+    if (!d->arena)
+        return -1;
+    return a.grant ? read_grant(d, a.grant, err) : read_destination(d, operands->v[operands->n - 1], err);
+}
+
+static void destination_release(struct destination *d)
+{
+    json_decref(d->document);
+    arena_free(d->arena);
+}
+
+/* ---- what is published, and as what ---- */
 
 /* The id of the job whose results these are, as its record says; else an id of its own. */
 static int name_job(int dir_fd, char *out, size_t room, struct err *err)
@@ -116,7 +172,8 @@ static int tell(struct ui *ui, const struct publish_result *r, uint64_t ms, stru
     return 0;
 }
 
-static int publish(struct ui *ui, struct publish_opts *opts, const char *dir, struct err *err)
+static int publish(struct ui *ui, struct publish_opts *opts, const struct s3_grant *grant, const char *dir,
+                   struct err *err)
 {
     struct names names;
     struct publish_result result;
@@ -124,9 +181,10 @@ static int publish(struct ui *ui, struct publish_opts *opts, const char *dir, st
     if (fd < 0 || find_names(&names, fd, &opts->names, err) < 0)
         return -1;
     uint64_t start = clock_mono_ms();
-    if (publish_folder(fd, opts, &result, err) < 0)
+    int rc = grant ? publish_by_grant(fd, grant, opts, NULL, &result, err) : publish_folder(fd, opts, &result, err);
+    if (rc < 0)
         return -1;
-    int rc = tell(ui, &result, clock_mono_ms() - start, err);
+    rc = tell(ui, &result, clock_mono_ms() - start, err);
     publish_result_release(&result);
     return rc;
 }
@@ -148,11 +206,11 @@ static int abort_stale(struct ui *ui, const struct publish_opts *opts, struct er
     return rc;
 }
 
-static int work(struct cli *cli, struct wiring *w, struct ui *ui, const struct publisher *to,
+static int work(struct cli *cli, struct wiring *w, struct ui *ui, const struct destination *d,
                 const struct strv *operands, struct err *err)
 {
     struct stage_access access;
-    struct publish_opts opts = {.to = to,
+    struct publish_opts opts = {.to = &d->to,
                                 .http = w->http,
                                 .threads = (unsigned)a.threads,
                                 .max_bytes = a.max_bytes,
@@ -163,28 +221,33 @@ static int work(struct cli *cli, struct wiring *w, struct ui *ui, const struct p
     wiring_access(cli, &access);
     publishing_access(&access, &opts.access);
     opts.access.journal_dir = w->uploads_dir;
-    return a.abort_stale ? abort_stale(ui, &opts, err) : publish(ui, &opts, operands->v[0], err);
+    if (a.abort_stale)
+        return abort_stale(ui, &opts, err);
+    return publish(ui, &opts, d->granted ? &d->grant : NULL, operands->v[0], err);
 }
 
 static int run(struct cli *cli, const struct strv *operands, struct err *err)
 {
-    size_t wanted = a.abort_stale ? 1 : 2;
+    size_t wanted = a.abort_stale || a.grant ? 1 : 2;
+    if (a.abort_stale && a.grant) {
+        err_set(err, ERR_USAGE, "--abort-stale and --grant exclude each other");
+        return EXIT_USAGE;
+    }
     if (cli_want_operands(operands, wanted, wanted, &command_publish, err) < 0)
         return EXIT_USAGE;
-    struct publisher to;
+    struct destination d = {0};
     struct wiring w = {0};
     struct ui *ui = NULL;
-    struct arena *arena = arena_new(0, err);
-    if (!arena || parse_destination(arena, operands->v[wanted - 1], &to, err) < 0) {
-        arena_free(arena);
+    if (destination_open(&d, operands, err) < 0) {
+        destination_release(&d);
         return EXIT_USAGE;
     }
     int rc = ui_new(&ui, cli, err);
     if (rc == 0 && (rc = wiring_open_transfers(&w, cli, err)) == 0)
-        rc = work(cli, &w, ui, &to, operands, err);
+        rc = work(cli, &w, ui, &d, operands, err);
     ui_free(ui);
     wiring_release(&w);
-    arena_free(arena);
+    destination_release(&d);
     return rc == 0 ? 0 : err->kind == ERR_CANCELLED ? cli_signal_exit_code() : 1;
 }
 
@@ -194,7 +257,8 @@ const struct command command_publish = {
               .args = "DIR DEST",
               .about =
                   "DEST is s3://BUCKET/KEY[,opt=NAME=VALUE]… (options: endpoint, region, encoding, storage-class, sse, "
-                  "sse-kms-key-id, sse-c, tags, acl, if-none-match), or a path with a slash in it. The folder becomes "
+                  "sse-kms-key-id, sse-c, tags, acl, if-none-match), a path with a slash in it, or a pre-signed "
+                  "https:// URL of a PUT; --grant reads a grant of such URLs. The folder becomes "
                   "one .tar.gz, packed and stored as it is made; with opt=encoding=plain every file becomes an object "
                   "of its own, and manifest.json names them all. Equal folders give equal archives. {executionID}, "
                   "{jobID}, {nodeID}, {date} and {time} in KEY are filled in. With --json, the published result is "
@@ -203,6 +267,7 @@ const struct command command_publish = {
                   "berth publish out s3://bucket/results/{date}/\n"
                   "berth publish out s3://bucket/results,opt=encoding=plain,opt=endpoint=https://minio.example\n"
                   "berth publish out ./out.tar.gz\n"
+                  "berth publish out --grant grant.json\n"
                   "berth publish --abort-stale --older-than 2h s3://bucket/results/"},
     .options = options,
     .run = run,

@@ -19,6 +19,8 @@ void publishing_note(struct ui *ui, const json_t *published)
     if (!params)
         return;
     const char *path = json_get_str(params, "Path"), *version = json_get_str(params, "VersionID");
+    if (!path)
+        path = json_get_str(params, "URL");
     if (path)
         ui_note(ui, "published %s", path);
     else

@@ -81,7 +81,7 @@ struct publish_result {
     enum publisher_kind kind;
     enum publish_encoding encoding;
     char *bucket, *key, *endpoint, *region, *version_id;
-    char *path;                        /* PUBLISH_LOCAL: absolute */
+    char *path;                        /* PUBLISH_LOCAL: absolute; PUBLISH_S3MANAGED: the URL without its query */
     char sha256[DIGEST_BYTES_MAX * 2]; /* base64, of the archive or the manifest */
     uint64_t stored_bytes;
     struct archive_totals totals;

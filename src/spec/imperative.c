@@ -350,6 +350,11 @@ static int publisher_by_scheme(struct arena *a, struct fields *f, struct publish
                    SPAN_FMT(shown(f->uri)));
 }
 
+int spec_check_publish_key(struct span key, struct err *err)
+{
+    return value_publish_key(key, err);
+}
+
 int spec_parse_publisher(struct arena *a, struct span pub, struct publisher *out, struct err *err)
 {
     struct fields f;

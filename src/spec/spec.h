@@ -38,6 +38,9 @@ void required_resources_free(struct required_resources *r);
  * for a value, UNSUPPORTED for a scheme. Strings go to the arena; `at` is "". */
 int spec_parse_input(struct arena *a, struct span src, struct input *out, struct err *err);
 int spec_parse_publisher(struct arena *a, struct span pub, struct publisher *out, struct err *err);
+
+/* Whether a publisher's key or path holds no placeholder but the known ones. ERR_INVALID. */
+int spec_check_publish_key(struct span key, struct err *err);
 int spec_parse_output(struct arena *a, struct span name_path, struct output *out, struct err *err); /* NAME:PATH */
 
 struct spec_docker_run {
