@@ -84,7 +84,7 @@ extern const struct command command_publish, command_job_get, command_run, comma
     command_job_history, command_job_logs, command_job_stop, command_market_create, command_market_set,
     command_market_list, command_market_required, command_token_create, command_token_list, command_token_revoke,
     command_node_list, command_node_describe, command_node_approve, command_node_reject, command_node_drain,
-    command_node_undrain, command_devstack;
+    command_node_undrain, command_node_start, command_devstack;
 
 /* 130 or 143 when a signal asked for the end. */
 int cli_signal_exit_code(void);

@@ -70,18 +70,15 @@ static void lend(struct execution_job *j, const json_t *credentials)
     }
 }
 
-/* `from` holds "definition", "variables", "credentials" and "timeout_ms". */
+/* `from` holds "definition", "variables", "credentials" and, of a confidential job, "publish". */
 static int take(const json_t *from, struct execution_job *out, struct err *err)
 {
-    int64_t timeout = 0;
     const char *publish = json_get_str(from, "publish");
     const json_t *definition = json_object_get(from, "definition");
     if (!json_is_object(definition))
         return err_set(err, ERR_PROTOCOL, "the claim has no definition");
     if (definition_parse(definition, json_object_get(from, "variables"), &out->job, err) < 0)
         return -1;
-    if (json_get_i64(from, "timeout_ms", &timeout) && timeout > 0)
-        out->timeout_ms = (uint64_t)timeout;
     if (publish && spec_parse_publisher(out->job->arena, span_of(publish), &out->job->publisher, err) < 0)
         return -1;
     lend(out, json_object_get(from, "credentials"));
@@ -153,7 +150,10 @@ static int check(const struct job *job, struct err *err)
 
 int definition_read(struct execution *e, struct execution_job *out, struct err *err)
 {
+    int64_t timeout = 0;
     *out = (struct execution_job){0};
+    if (json_get_i64(e->claim, "timeout_ms", &timeout) && timeout > 0)
+        out->timeout_ms = (uint64_t)timeout;
     int rc = json_get_bool(e->claim, "confidential", false) ? take_confidential(e, out, err) : take(e->claim, out, err);
     secrets_free(e->claim);
     e->claim = NULL;
