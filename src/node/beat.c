@@ -16,12 +16,12 @@ static const char *const state_words[] = {
 #undef X
 };
 
-static json_t *input_progress(const struct stage *stage, size_t i, struct err *err)
+static json_t *input_progress(const struct stage *stage, size_t i, bool named, struct err *err)
 {
     struct stage_progress p;
     json_t *one = json_object();
     stage_progress(stage, i, &p);
-    if (json_put_str(one, "input", stage_label(stage, i), err) == 0 &&
+    if (json_put_str(one, "input", named ? stage_label(stage, i) : "confidential", err) == 0 &&
         json_put_str(one, "phase", stage_phase_name(p.phase), err) == 0 &&
         json_put_u64(one, "bytes_total", p.bytes_total, err) == 0 &&
         json_put_u64(one, "bytes_done", p.bytes_done, err) == 0 &&
@@ -47,7 +47,7 @@ static json_t *progress_of(const struct execution *e, struct err *err)
 {
     json_t *progress = json_object(), *inputs = json_array();
     for (size_t i = 0; e->shared.stage && i < e->shared.inputs; i++) {
-        json_t *one = input_progress(e->shared.stage, i, err);
+        json_t *one = input_progress(e->shared.stage, i, !e->confidential, err);
         if (one)
             json_array_append_new(inputs, one);
     }

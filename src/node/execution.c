@@ -223,11 +223,15 @@ static void judge(struct execution *e, const struct outcome *o, struct verdict *
     }
 }
 
-/* The record as far as it fits in a message: without the lists of objects, where those are long. */
-static json_t *record_to_send(const json_t *record)
+/* The record as far as it fits in a message: without the lists of objects, where those are long; of a confidential job
+ * without what its definition says. */
+static json_t *record_to_send(const struct execution *e, const json_t *record)
 {
+    static const char *const of_the_definition[] = {"job", "image", "inputs"};
     size_t i;
     json_t *input, *copy = json_deep_copy(record);
+    for (i = 0; e->confidential && copy && i < ARRAY_LEN(of_the_definition); i++)
+        json_object_del(copy, of_the_definition[i]);
     if (!copy || json_dumpb(copy, NULL, 0, JSON_COMPACT) <= RECORD_BYTES_MAX)
         return copy;
     json_array_foreach(json_object_get(copy, "inputs"), i, input) json_object_del(input, "objects");
@@ -239,7 +243,7 @@ static json_t *record_to_send(const json_t *record)
 
 static json_t *finish_body(const struct execution *e, const struct outcome *o, const struct verdict *v, struct err *err)
 {
-    json_t *body = exec_ref(e, err), *record = record_to_send(o->result.record);
+    json_t *body = exec_ref(e, err), *record = record_to_send(e, o->result.record);
     json_t *published = json_object_get(o->result.record, "published");
     json_put_str(body, "outcome", v->outcome, err);
     json_put(body, "exit_code", v->has_code ? json_integer(o->result.exit_code) : json_null(), err);
@@ -403,6 +407,7 @@ int exec_start(struct node *n, json_t *claim, uint64_t asked_ms, struct err *err
     }
     e->node = n;
     e->claim = claim;
+    e->confidential = json_get_bool(claim, "confidential", false);
     if (init(e, err) < 0) {
         exec_free(e);
         return -1;
