@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "base/yaml.h"
+#include "cli/confidential.h"
 #include "cli/jobfile.h"
 #include "cli/remote.h"
 
@@ -13,7 +14,7 @@ static struct {
     uint64_t timeout_ms, queue_ms, total_ms;
     double priority;
     struct strv vars, labels;
-    bool wait, follow, id_only, strict;
+    bool wait, follow, id_only, confidential;
 } a = {.priority = -1e9};
 
 static const struct opt options[] = {
@@ -70,6 +71,10 @@ static const struct opt options[] = {
      .into = &a.credentials,
      .meta = "FROM",
      .help = "Hand over credentials for its inputs and results: env (AWS_*)"},
+    {.name = "confidential",
+     .type = OPT_FLAG,
+     .into = &a.confidential,
+     .help = "Let only the node that claims it read the job: the command waits until one has"},
     {.name = "wait", .type = OPT_FLAG, .into = &a.wait, .help = "Wait for its end, and end with its exit code"},
     {.name = "follow", .type = OPT_FLAG, .into = &a.follow, .help = "Show its log, too"},
     {.name = "id-only", .type = OPT_FLAG, .into = &a.id_only, .help = "Print nothing but the job's id"},
@@ -82,7 +87,7 @@ static const struct opt options[] = {
 };
 
 /* The file as JSON, whatever it was written in; checked here first, since errors here have line numbers. */
-static json_t *read_definition(struct err *err)
+static json_t *read_definition(json_t **requires, struct err *err)
 {
     AUTO_BUF text;
     struct job *job = NULL;
@@ -94,7 +99,10 @@ static json_t *read_definition(struct err *err)
         return NULL;
     for (size_t i = 0; i < job->warning_count && !globals.quiet; i++)
         fprintf(stderr, "berth: %s: %s\n", a.file, job->warnings[i]);
+    *requires = confidential_requires(job, err);
     job_free(job);
+    if (!*requires)
+        return NULL;
     struct span s = span_trim(buf_span(&text));
     return s.n && s.p[0] == '{' ? json_parse(s, err) : yaml_parse(s, NULL, err);
 }
@@ -128,50 +136,101 @@ static int put_number(json_t *body, const char *name, uint64_t value, struct err
     return value ? json_put_u64(body, name, value, err) : 0;
 }
 
-static json_t *make_body(struct err *err)
+/* What only the node is to read, and what the server needs to find one. */
+struct posting {
+    json_t *body;
+    json_t *sealed; /* NULL: not confidential */
+};
+
+static void posting_release(struct posting *p)
 {
-    json_t *body = json_object(), *definition = read_definition(err), *labels = remote_labels(&a.labels, err),
-           *vars = remote_labels(&a.vars, err);
-    int rc = definition && labels && vars ? 0 : -1;
-    if (rc < 0) {
-        json_decref(definition);
-        json_decref(labels);
-        json_decref(vars);
-    } else if (json_put_u64(body, "version", 1, err) < 0 || json_put_str(body, "market", a.market, err) < 0 ||
-               json_put(body, "definition", definition, err) < 0 || json_put(body, "labels", labels, err) < 0 ||
-               json_put(body, "variables", vars, err) < 0 || put_number(body, "timeout_ms", a.timeout_ms, err) < 0 ||
-               put_number(body, "queue_timeout_ms", a.queue_ms, err) < 0 ||
-               put_number(body, "total_timeout_ms", a.total_ms, err) < 0 ||
-               (a.priority > -1e8 && json_put(body, "priority", json_integer((json_int_t)a.priority), err) < 0) ||
-               (a.publish && json_put_str(body, "publish", a.publish, err) < 0) || put_credentials(body, err) < 0) {
-        rc = -1;
-    }
-    if (rc == 0)
-        return body;
-    json_decref(body);
-    return NULL;
+    json_decref(p->body);
+    json_decref(p->sealed);
 }
 
-static int post(struct cli *cli, struct api *api, json_t **job, struct err *err)
+/* Members of the job itself go to the sealed part where there is one. */
+static int put_job(struct posting *p, struct err *err)
+{
+    json_t *requires = NULL, *into = p->sealed ? p->sealed : p->body;
+    int rc = json_put(into, "definition", read_definition(&requires, err), err);
+    if (rc == 0)
+        rc = json_put(into, "variables", remote_labels(&a.vars, err), err);
+    if (rc == 0 && a.publish)
+        rc = json_put_str(into, "publish", a.publish, err);
+    if (rc == 0)
+        rc = put_credentials(into, err);
+    if (rc == 0 && p->sealed)
+        rc = json_put(p->body, "requires", json_incref(requires), err);
+    json_decref(requires);
+    return rc;
+}
+
+static int make_posting(struct posting *p, struct err *err)
+{
+    p->body = json_object();
+    p->sealed = a.confidential ? json_object() : NULL;
+    json_t *body = p->body;
+    return put_job(p, err) < 0 || json_put_u64(body, "version", 1, err) < 0 ||
+                   json_put_str(body, "market", a.market, err) < 0 ||
+                   json_put(body, "labels", remote_labels(&a.labels, err), err) < 0 ||
+                   put_number(body, "timeout_ms", a.timeout_ms, err) < 0 ||
+                   put_number(body, "queue_timeout_ms", a.queue_ms, err) < 0 ||
+                   put_number(body, "total_timeout_ms", a.total_ms, err) < 0 ||
+                   (a.confidential && json_put(body, "confidential", json_true(), err) < 0) ||
+                   (a.priority > -1e8 && json_put(body, "priority", json_integer((json_int_t)a.priority), err) < 0)
+               ? -1
+               : 0;
+}
+
+static int send_posting(const struct cli *cli, struct api *api, const struct posting *p, json_t **job, struct err *err)
 {
     char made_key[RNG_ID_MAX];
-    AUTO_JSON body = make_body(err);
     AUTO_JSON answer = NULL;
-    if (!body || rng_id(made_key, err) < 0)
+    if (rng_id(made_key, err) < 0)
         return -1;
     /* With a key a lost answer costs a repetition, not a second job. */
     const struct api_call call = {
-        .path = REMOTE_JOBS, .body = body, .idempotency_key = a.key ? a.key : made_key, .cancel = &cli->cancel};
+        .path = REMOTE_JOBS, .body = p->body, .idempotency_key = a.key ? a.key : made_key, .cancel = &cli->cancel};
     if (api_call(api, &call, &answer, err) < 0)
         return -1;
     *job = json_incref(json_object_get(answer, "job"));
-    return *job ? 0 : err_set(err, ERR_PROTOCOL, "the server's answer names no job");
+    return *job && json_get_str(*job, "id") ? 0 : err_set(err, ERR_PROTOCOL, "the server's answer names no job");
+}
+
+static int say_posted(json_t *job, struct err *err)
+{
+    const char *id = json_get_str(job, "id");
+    int rc = 0;
+    if (a.id_only)
+        puts(id);
+    else if (globals.json && !a.follow && !a.wait)
+        rc = cli_print_json(json_incref(job), err);
+    else if (!globals.quiet)
+        fprintf(stderr, "posted %s to %s\n", id, a.market);
+    fflush(stdout);
+    return rc;
+}
+
+static int post(struct cli *cli, struct api *api, int *code, struct err *err)
+{
+    struct posting p = {0};
+    json_t *job = NULL;
+    int rc =
+        make_posting(&p, err) < 0 || send_posting(cli, api, &p, &job, err) < 0 || say_posted(job, err) < 0 ? -1 : 0;
+    const char *id = json_get_str(job, "id");
+    if (rc == 0 && p.sealed)
+        rc = confidential_deliver(cli, api, id, p.sealed, err);
+    *code = 0;
+    if (rc == 0 && (a.wait || a.follow))
+        rc = remote_logs(cli, api, id, 0, true, a.follow, code, err);
+    json_decref(job);
+    posting_release(&p);
+    return rc;
 }
 
 static int run(struct cli *cli, const struct strv *operands, struct err *err)
 {
     struct api *api = NULL;
-    json_t *job = NULL;
     if (cli_want_operands(operands, 0, 1, &command_job_post, err) < 0)
         return EXIT_USAGE;
     if (operands->n == 1 && !a.file)
@@ -182,20 +241,8 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
         return EXIT_USAGE;
     }
     int code = EXIT_BERTH;
-    if (remote_open(cli, &api, err) == 0 && post(cli, api, &job, err) == 0) {
-        const char *id = json_get_str(job, "id");
-        code = 0;
-        if (a.id_only)
-            puts(id);
-        else if (globals.json && !a.follow && !a.wait)
-            cli_print_json(json_incref(job), err);
-        else if (!globals.quiet)
-            fprintf(stderr, "posted %s to %s\n", id, a.market);
-        fflush(stdout);
-        if ((a.wait || a.follow) && remote_logs(cli, api, id, 0, true, a.follow, &code, err) < 0)
-            code = err->kind == ERR_CANCELLED ? cli_signal_exit_code() : EXIT_BERTH;
-    }
-    json_decref(job);
+    if (remote_open(cli, &api, err) < 0 || post(cli, api, &code, err) < 0)
+        code = err->kind == ERR_CANCELLED ? cli_signal_exit_code() : EXIT_BERTH;
     api_free(api);
     strv_release(&a.vars);
     strv_release(&a.labels);
