@@ -8,6 +8,7 @@ Every image is there. What a "container" does is in its variable TINY, as JSON, 
     {"out": TEXT, "err": TEXT,      written to stdout and stderr
      "sum": PATH,                   a file's SHA-256 to stdout, read through the container's mounts
      "files": {PATH: TEXT},         written through its mounts
+     "fill": {PATH: N},             N random bytes, likewise
      "ms": N,                       how long it runs
      "exit": N}
 
@@ -70,6 +71,8 @@ class Container:
         try:
             for path, text in self.script.get("files", {}).items():
                 self.outside(path, write=True).write_text(text)
+            for path, count in self.script.get("fill", {}).items():
+                self.outside(path, write=True).write_bytes(os.urandom(count))
             self.write(1, self.script.get("out", ""))
             self.write(2, self.script.get("err", ""))
             if "sum" in self.script:

@@ -1,0 +1,288 @@
+"""Many short jobs while everything they need is killed, frozen and restarted by a seeded schedule; then the books are checked.
+
+What must hold at the end, seen over REST alone: every job that was acknowledged is there, once, and succeeded; each of its
+executions moved only as the rules allow, under ever growing epochs, and has exactly one committed result; engines hold
+no container, the object store no unfinished upload and one archive for each job that published."""
+import collections
+import concurrent.futures
+import heapq
+import itertools
+import random
+import threading
+import time
+
+from fleet import JOBS, eventually, tiny_job
+
+POSTERS = 6
+READERS = 8
+SLOTS = 4
+PUBLISHING = 20  # one job in so many
+LARGE = 200      # one in so many publishes more than one part
+LARGE_BYTES = 9 << 20
+BUSY = 0.6       # share of the nodes' time that the jobs take, were nobody disturbed
+
+HELD = ("claimed", "staging", "running", "publishing")
+ENDS = {"succeeded", "failed", "stopped", "timed_out"}
+MOVES = {"queued": {"claimed", "stopped", "timed_out", "expired"},
+         **{state: {"queued", *HELD[i + 1:]} | ENDS for i, state in enumerate(HELD)}}
+
+
+class Schedule:
+    """Does harm until it is told to stop, then undoes it. Everything it does follows from the seed and the clock."""
+
+    def __init__(self, fleet, kinds, rng, lease_s, every_s):
+        self.fleet, self.rng, self.lease_s, self.every_s = fleet, rng, lease_s, every_s
+        self.kinds = [k for k in ALL_KINDS if k in kinds]
+        self.done, self.over, self.later, self.number = collections.Counter(), threading.Event(), [], itertools.count()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.error = None
+
+    def start(self):
+        self.thread.start()
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+        if self.error:
+            raise self.error
+
+    def run(self):
+        try:
+            following = time.monotonic()
+            while not self.over.is_set():
+                if time.monotonic() >= following:
+                    kind = self.rng.choice(self.kinds)
+                    if getattr(self, kind)():
+                        self.done[kind] += 1
+                    following = time.monotonic() + self.rng.expovariate(1 / self.every_s)
+                self.undo(time.monotonic())
+                due = min([following] + [at for at, _, _ in self.later[:1]])
+                self.over.wait(max(0, due - time.monotonic()))
+            self.undo(float("inf"))
+        except Exception as e:  # told by stop()
+            self.error = e
+
+    def undo(self, now):
+        while self.later and self.later[0][0] <= now:
+            heapq.heappop(self.later)[2]()
+
+    def after(self, seconds, what):
+        heapq.heappush(self.later, (time.monotonic() + seconds, next(self.number), what))
+        return True
+
+    def one_of(self, processes):
+        up = [p for p in processes if p.alive and not p.frozen]
+        return self.rng.choice(up) if up else None
+
+    def kill(self, process, longest_s):
+        if not process:
+            return False
+        process.kill()
+        return self.after(self.rng.uniform(0, longest_s), process.start)
+
+    def freeze(self, process, longest_s):
+        if not process:
+            return False
+        process.freeze()
+        return self.after(self.rng.uniform(0, longest_s), process.thaw)
+
+    def end(self, process):
+        if not process:
+            return False
+        process.end()
+        return self.after(0, process.start)
+
+    def nodes(self):
+        return self.one_of([n.process for n in self.fleet.nodes])
+
+    def kill_node(self):
+        return self.kill(self.nodes(), 2 * self.lease_s)
+
+    def freeze_node(self):
+        return self.freeze(self.nodes(), 3 * self.lease_s)
+
+    def end_node(self):
+        return self.end(self.nodes())
+
+    def kill_server(self):
+        return self.kill(self.one_of(self.fleet.servers), self.lease_s)
+
+    def freeze_server(self):
+        return self.freeze(self.one_of(self.fleet.servers), self.lease_s)
+
+    def end_server(self):
+        return self.end(self.one_of(self.fleet.servers))
+
+    def restart_database(self):
+        self.fleet.database.crash()
+        self.fleet.database.start()
+        return True
+
+    def cut_connections(self):
+        self.fleet.database.cut_connections()
+        return True
+
+
+NODE_KINDS = ("kill_node", "freeze_node", "end_node")
+SERVER_KINDS = ("kill_server", "freeze_server", "end_server")
+DATABASE_KINDS = ("restart_database", "cut_connections")
+ALL_KINDS = NODE_KINDS + SERVER_KINDS + DATABASE_KINDS
+
+
+class Chaos:
+    """One run over a fleet that is up. `s3` (conftest.S3) and `bucket`: where a part of the jobs publishes; None: none does."""
+
+    def __init__(self, fleet, jobs, seed, seconds, kinds=ALL_KINDS, lease_s=3, every_s=1.0, s3=None, bucket=None):
+        self.fleet, self.jobs, self.s3, self.bucket, self.seconds = fleet, jobs, s3, bucket, seconds
+        self.rng = random.Random(seed)
+        kinds = [k for k in kinds if fleet.database or k not in DATABASE_KINDS]
+        self.schedule = Schedule(fleet, kinds, random.Random(self.rng.random()), lease_s, every_s)
+        self.posted, self.violations, self.counts = {}, [], collections.Counter()
+        self.wall = 0.0
+
+    # ---- Posting
+
+    def publishes(self, i):
+        return self.s3 is not None and i % PUBLISHING == 0
+
+    def definition(self, i):
+        mean_ms = 1000 * BUSY * self.seconds * SLOTS * len(self.fleet.nodes) / self.jobs
+        script = {"out": f"job {i}\n", "ms": int(random.Random(f"{i}").uniform(0, 2 * mean_ms))}
+        if not self.publishes(i):
+            return tiny_job(script)
+        script["files"] = {"/outputs/number": f"{i}\n"}
+        if i % LARGE == 0:
+            script["fill"] = {"/outputs/large": LARGE_BYTES}
+        return tiny_job(script, results="/outputs")
+
+    def post(self, i):
+        more = {}
+        if self.publishes(i):
+            more = {"publish": f"s3://{self.bucket}/results/{{jobID}}",
+                    "credentials": {"access_key_id": self.s3.access, "secret_access_key": self.s3.secret, "region": self.s3.region}}
+        self.posted[i] = self.fleet.post(self.definition(i), key=f"job-{i}", first=i, **more)["id"]
+
+    # ---- The run
+
+    def run(self):
+        began = time.monotonic()
+        self.schedule.start()
+        try:
+            with concurrent.futures.ThreadPoolExecutor(POSTERS) as pool:
+                for _ in pool.map(self.post, range(self.jobs)):
+                    pass
+            self.await_end(began + 2 * self.seconds)
+        finally:
+            self.schedule.stop()
+        self.await_end(None)
+        self.wall = time.monotonic() - began
+        self.settle()
+        self.check()
+
+    def await_end(self, until):
+        """Until nothing is queued or running; or until then. Without an end: as long as something moves."""
+        def left():
+            queue = self.fleet.poster.get(f"/api/markets/{self.fleet.market}")["market"]["queue"]
+            return queue["queued"] + queue["running"]
+        last, moved = None, time.monotonic()
+        while (now_left := left()) and (until is None or time.monotonic() < until):
+            if now_left != last:
+                last, moved = now_left, time.monotonic()
+            if until is None and time.monotonic() - moved > self.fleet.poster.patience:
+                self.violations.append(f"{now_left} jobs do not come to an end")
+                return
+            time.sleep(0.2)
+
+    def settle(self):
+        """Everybody is there again; nodes clean up what killed ones left, and end."""
+        self.fleet.await_nodes()
+        for n in self.fleet.nodes:
+            if hasattr(n, "engine") and n.engine.alive:
+                self.left(n)
+        for n in self.fleet.nodes:
+            if n.process.end() != 0:
+                self.violations.append(f"{n.name} did not end well:\n{n.process.tail()}")
+
+    def left(self, node):
+        try:
+            eventually("no container to be left", lambda: node.engine_says()["alive"] == 0)
+        except AssertionError:
+            self.violations.append(f"{node.name}: its engine still holds {node.engine_says()['alive']} containers")
+        self.counts["containers"] += node.engine_says()["started"]
+
+    # ---- The books
+
+    def check(self):
+        listed = [j["id"] for j in self.fleet.poster.pages(f"{JOBS}?market={self.fleet.market}&limit=500", "jobs")]
+        wanted = set(self.posted.values())
+        if len(wanted) != self.jobs:
+            self.violations.append(f"{self.jobs} keys gave {len(wanted)} jobs")
+        if lost := wanted - set(listed):
+            self.violations.append(f"{len(lost)} acknowledged jobs are lost, such as {min(lost)}")
+        if len(listed) != len(set(listed)) or set(listed) - wanted:
+            self.violations.append(f"{len(listed)} jobs are listed where {len(wanted)} were posted")
+        with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+            for found in pool.map(self.check_job, self.posted.items()):
+                self.violations += found
+        if self.s3:
+            self.check_store()
+
+    def check_job(self, posted):
+        number, job_id = posted
+        found = self.fleet.job(job_id, "history", "executions")
+        results = self.fleet.poster.get(f"{JOBS}/{job_id}/results")["results"]
+        bad = []
+        if found["job"]["state"] != "succeeded":
+            bad.append(f"{job_id} is {found['job']['state']}: {found['job']['reason']}")
+        for x in found["executions"]:
+            rows = [r for r in found["history"] if r["index"] == x["index"]]
+            bad += [f"{job_id}/{x['index']}: {b}" for b in check_history(rows, x)]
+            self.counts["attempts"] += x["attempt"]
+            self.counts["back in the queue"] += sum(r["to"] == "queued" for r in rows)
+            self.counts["lease losses"] += sum(r["to"] == "queued" and "lease" in r["reason"] for r in rows)
+        if [(r["index"], r["exit_code"]) for r in results] != [(x["index"], 0) for x in found["executions"]]:
+            bad.append(f"{job_id} has not one result for each execution: {results}")
+        if self.publishes(number) and not all((r.get("published") or {}).get("Type") == "s3" for r in results):
+            bad.append(f"{job_id} was to publish and says {results}")
+        return bad
+
+    def check_store(self):
+        client = self.s3.client
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="results/")
+        keys = [o["Key"] for page in pages for o in page.get("Contents", [])]
+        of_job = collections.Counter(k.split("/")[1].split(".")[0] for k in keys)
+        wanted = {job: 1 for i, job in self.posted.items() if self.publishes(i)}
+        if of_job != wanted:
+            odd = {k: (of_job.get(k, 0), wanted.get(k, 0)) for k in set(of_job) | set(wanted) if of_job.get(k, 0) != wanted.get(k, 0)}
+            self.violations.append(f"objects that are published, and that should be: {odd}")
+        if uploads := client.list_multipart_uploads(Bucket=self.bucket).get("Uploads"):
+            self.violations.append(f"{len(uploads)} uploads were begun and neither completed nor aborted")
+        self.counts["archives"] = len(keys)
+
+    def report(self):
+        lines = [f"{self.jobs} jobs in {self.wall:.1f} s, {self.jobs / self.wall:.1f} jobs/s",
+                 *(f"{n:8} {what}" for what, n in sorted(self.counts.items())),
+                 f"{self.fleet.poster.failures:8} requests of the poster that had to be repeated",
+                 "harm done: " + (", ".join(f"{n} × {k.replace('_', ' ')}" for k, n in sorted(self.schedule.done.items())) or "none"),
+                 *(f"VIOLATION {v}" for v in self.violations[:50]),
+                 f"{len(self.violations)} violations"]
+        return "\n".join(lines)
+
+
+def check_history(rows, execution):
+    """What is wrong with one execution's moves, in words."""
+    state, epoch, attempt = "queued", 0, 0
+    for r in sorted(rows, key=lambda r: r["seq"]):
+        if r["from"] != state or r["to"] not in MOVES.get(state, ()):
+            yield f"moved from {r['from']} to {r['to']} while {state}"
+        if r["to"] == "claimed":
+            if r["epoch"] <= epoch:
+                yield f"claimed under epoch {r['epoch']} after {epoch}"
+            if r["attempt"] != attempt + 1:
+                yield f"attempt {r['attempt']} follows {attempt}"
+            epoch, attempt = r["epoch"], r["attempt"]
+        elif r["epoch"] != epoch:
+            yield f"moved to {r['to']} under epoch {r['epoch']}, claimed under {epoch}"
+        state = r["to"]
+    if state != execution["state"] or epoch != execution["epoch"]:
+        yield f"is {execution['state']} under epoch {execution['epoch']}, its history says {state} under {epoch}"
