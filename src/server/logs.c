@@ -104,8 +104,11 @@ int logs_stream(struct call *c, json_t **out, struct err *err)
         market_job_get(c->m, &c->caller, httpd_param(c->req, "id"), 0, &job, err) < 0)
         return -1;
     const char *cursor = last ? last : since ? since : "", *id = json_get_str(json_object_get(job, "job"), "id");
+    int64_t executions = 0;
     if (strlen(cursor) >= CURSOR_MAX || !id)
         return err_set(err, ERR_INVALID, "since: not a cursor of this API");
+    if (!json_get_i64(json_object_get(job, "job"), "count", &executions) || index >= executions)
+        return err_set(err, ERR_NOTFOUND, "%s has no execution %u", id, index);
     AUTO_JSON probe = NULL; /* what is wrong is said by a status, not in a stream */
     if (market_job_logs(c->m, &c->caller, id, index, cursor, 1, &probe, err) < 0)
         return -1;
