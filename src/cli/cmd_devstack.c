@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #define NODES_MAX     16
+#define LOOPBACK      "127.0.0.0/8,::1" /* servers to try things out with are here */
 #define ARGS_MAX      64
 #define LOOK_MS       100
 #define START_TRIES   600 /* looks for the server's address */
@@ -185,9 +186,25 @@ static int start_node(struct stack *s, size_t i, struct err *err)
     snprintf(slots, sizeof slots, "%" PRIu64, a.slots);
     AUTO_STR state = str_printf(err, "%s/%s", s->dir, name);
     AUTO_STR cache = str_printf(err, "cache.dir=%s/%s/cache", s->dir, name);
-    const char *const words[] = {"node",         "start",      "--server", s->url, "--market", a.market,
-                                 "--token-file", s->join_file, "--name",   name,   "--slots",  slots,
-                                 "--state-dir",  state,        "--set",    cache,  NULL};
+    const char *const words[] = {"node",
+                                 "start",
+                                 "--server",
+                                 s->url,
+                                 "--market",
+                                 a.market,
+                                 "--token-file",
+                                 s->join_file,
+                                 "--name",
+                                 name,
+                                 "--slots",
+                                 slots,
+                                 "--state-dir",
+                                 state,
+                                 "--set",
+                                 cache,
+                                 "--set",
+                                 "xfer.allow=" LOOPBACK,
+                                 NULL};
     if (!state || !cache)
         return -1;
     return start_self(s, &s->nodes[s->node_count++], name, words, err);
@@ -317,7 +334,8 @@ const struct command command_devstack = {
               .args = "",
               .about =
                   "Starts `berth serve` and `berth node start` with a market and tokens in a folder that is removed at "
-                  "the end. Each node has a cache of its own; jobs run in this machine's container engine.",
+                  "the end. Each node has a cache of its own, and jobs may reach servers on this machine; they run in "
+                  "its container engine.",
               .examples =
                   "berth devstack\nberth devstack --nodes 2\nberth devstack --dir ./stack --listen 127.0.0.1:7480"},
     .options = options,

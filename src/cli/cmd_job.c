@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/path.h"
+#include "cli/remote.h"
 #include "cli/ui.h"
 #include "cli/wiring.h"
 #include "job/get.h"
@@ -75,6 +76,37 @@ static int read_document(struct wanted *w, const char *path, struct err *err)
     return w->dir ? 0 : -1;
 }
 
+/* "j-1a2b3c4d…", and no file of that name here: a job of the server. */
+static bool is_job_id(const char *text)
+{
+    return strncmp(text, "j-", 2) == 0 && !strchr(text, '/') && access(text, F_OK) < 0;
+}
+
+static int read_job(struct wanted *w, const struct cli *cli, const char *id, struct err *err)
+{
+    struct api *api = NULL;
+    json_t *answer = NULL;
+    AUTO_STR path = api_path(err, REMOTE_JOBS "/", id, "/results");
+    int rc = !path || remote_open(cli, &api, err) < 0
+                 ? -1
+                 : api_call(api, &(struct api_call){.path = path, .cancel = &cli->cancel}, &answer, err);
+    api_free(api);
+    const json_t *results = json_object_get(answer, "results");
+    if (rc == 0 && json_array_size(results) == 0) {
+        rc = err_set(err, ERR_NOTFOUND, "job %s has no results", id);
+        err_hint(err, "`berth job describe %s` says what became of it", id);
+    }
+    if (rc == 0 && json_array_size(results) == 1)
+        w->document = json_incref(json_array_get(results, 0));
+    else if (rc == 0)
+        w->document = json_incref(answer);
+    json_decref(answer);
+    if (rc < 0 || job_published_read(w->document, w->arena, &w->input, err) < 0)
+        return -1;
+    w->dir = default_dir(id, err);
+    return w->dir ? 0 : -1;
+}
+
 static int read_place(struct wanted *w, const char *text, struct err *err)
 {
     if (spec_parse_input(w->arena, span_of(text), &w->input, err) < 0)
@@ -88,11 +120,13 @@ static int read_place(struct wanted *w, const char *text, struct err *err)
     return w->dir ? 0 : -1;
 }
 
-static int read_wanted(struct wanted *w, const char *text, struct err *err)
+static int read_wanted(struct wanted *w, const struct cli *cli, const char *text, struct err *err)
 {
     w->arena = arena_new(0, err);
     if (!w->arena)
         return -1;
+    if (is_job_id(text))
+        return read_job(w, cli, text, err);
     return strstr(text, "://") ? read_place(w, text, err) : read_document(w, text, err);
 }
 
@@ -148,7 +182,7 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
     struct wanted wanted = {0};
     struct wiring w = {0};
     struct ui *ui = NULL;
-    int rc = read_wanted(&wanted, operands->v[0], err);
+    int rc = read_wanted(&wanted, cli, operands->v[0], err);
     if (rc == 0 && (rc = ui_new(&ui, cli, err)) == 0 && (rc = wiring_open_transfers(&w, cli, err)) == 0)
         rc = get(cli, &w, ui, &wanted, err);
     ui_free(ui);
@@ -160,13 +194,15 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
 const struct command command_job_get = {
     .about = {.name = "job get",
               .summary = "Get published results back",
-              .args = "FILE|URL",
-              .about = "FILE is a run's berth.json, or a published result as `berth publish --json` prints it; URL is "
+              .args = "ID|FILE|URL",
+              .about = "ID is a job of the server; FILE is a run's berth.json, or a published result as `berth publish "
+                       "--json` prints it; URL is "
                        "s3://BUCKET/KEY[,opt=NAME=VALUE] or a pre-signed https:// URL. The archive is fetched by "
                        "parallel ranges, verified where a checksum is known, and unpacked so that nothing leaves the "
                        "folder, which appears when all is there. An interrupted get is taken up again. Needs "
                        "s3:GetObject.",
-              .examples = "berth job get berth-job/berth.json\nberth job get result.json --output-dir out\n"
+              .examples = "berth job get j-1a2b3c4d\nberth job get berth-job/berth.json\nberth job get result.json "
+                          "--output-dir out\n"
                           "berth job get --raw s3://bucket/results/j-1a2b.tar.gz,opt=checksum-256=SUM"},
     .options = options,
     .run = run,

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/path.h"
 #include "digest/digest.h"
+#include "job/unpack.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -41,11 +42,29 @@ static int read_s3(const json_t *params, struct arena *a, struct input *out, str
     return read_checksum(json_get_str(params, "ChecksumSHA256"), a, &s3->checksum_sha256, err);
 }
 
+/* A server that signed a URL for the object spares us credentials; the checksum comes along. A manifest's files have no
+ * URLs, so that a plain result is got as it was published. */
+static int prefer_url(const char *url, struct arena *a, struct input *out, struct err *err)
+{
+    const struct source_s3 s3 = out->s3;
+    if (str_empty(url) || out->kind != SOURCE_S3 || !span_ends(span_of(s3.key), SPAN_LIT(".tar.gz")))
+        return 0;
+    struct pin *pin = arena_alloc(a, sizeof *pin);
+    if (!pin)
+        return arena_check(a, err);
+    pin->path = arena_dup_span(a, path_basename(span_of(s3.key)));
+    pin->sha256 = s3.checksum_sha256;
+    pin->size = UINT64_MAX;
+    *out = (struct input){
+        .kind = SOURCE_URL, .at = "", .pins = pin, .pin_count = 1, .url = {.url = url, .presigned = true}};
+    return arena_check(a, err);
+}
+
 int job_published_read(const json_t *document, struct arena *a, struct input *out, struct err *err)
 {
     const json_t *result = json_object_get(document, "published");
-    bool record = json_object_get(document, "berth") != NULL;
-    if (record && !result) {
+    bool record = json_object_get(document, "berth") || result;
+    if (record && (!result || json_is_null(result))) {
         err_set(err, ERR_NOTFOUND, "this run published nothing");
         const char *why = json_get_str(document, "publish_error");
         return why ? err_hint(err, "publishing failed: %s", why) : -1;
@@ -58,7 +77,7 @@ int job_published_read(const json_t *document, struct arena *a, struct input *ou
     if (!type || !json_is_object(params))
         return err_set(err, ERR_INVALID, "neither a run record (berth.json) nor a published result");
     if (str_eq(type, "s3"))
-        return read_s3(params, a, out, err);
+        return read_s3(params, a, out, err) < 0 ? -1 : prefer_url(json_get_str(document, "url"), a, out, err);
     if (str_eq(type, "local"))
         return err_set(err, ERR_UNSUPPORTED, "published on its own machine, at %.700s",
                        json_get_str(params, "Path") ? json_get_str(params, "Path") : "?");
@@ -123,25 +142,13 @@ static int find_fetched(const struct getting *g, char name[PATH_COMPONENT_MAX + 
 
 /* ---- unpacking ---- */
 
-static int64_t read_fd(void *ctx, void *p, size_t max, struct err *err)
-{
-    const int *fd = ctx;
-    ssize_t n;
-    do
-        n = read(*fd, p, max);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? err_sys(err, "read the archive") : n;
-}
-
 static int unpack(struct getting *g, const char *name, struct err *err)
 {
-    const struct archive_unpack_opts how = {.limits = g->opts->limits, .cancel = g->opts->stage.cancel};
     AUTO_FD fd = fs_open_beneath(g->fetched_fd, name, O_RDONLY, 0, err);
     if (fd < 0)
         return -1;
-    if (archive_unpack(g->out_fd, read_fd, &fd, &how, &g->got->totals, err) < 0)
-        return err_wrap(err, "%s", name);
-    return 0;
+    int rc = unpack_apart(fd, g->out_fd, &g->opts->limits, g->opts->stage.cancel, &g->got->totals, err);
+    return rc < 0 ? err_wrap(err, "%s", name) : 0;
 }
 
 /* NULL without error: not a manifest. */
@@ -184,7 +191,7 @@ static int fill_out(struct getting *g, const struct input *from, struct err *err
 
 /* ---- the folder ---- */
 
-static int check_target(const char *dir, struct err *err)
+int get_check_target(const char *dir, struct err *err)
 {
     if (rmdir(dir) == 0 || errno == ENOENT)
         return 0;
@@ -234,8 +241,9 @@ static void clean_up(struct getting *g, const struct err *failure)
 int job_get(const struct input *from, const struct job_get_opts *opts, struct job_got *got, struct err *err)
 {
     struct getting g = {.opts = opts, .got = got, .part_fd = -1, .fetched_fd = -1, .out_fd = -1};
-    *got = (struct job_got){.verified = from->kind == SOURCE_S3 && from->s3.checksum_sha256};
-    int rc = check_target(opts->dir, err);
+    *got = (struct job_got){.verified = from->kind == SOURCE_S3 ? from->s3.checksum_sha256 != NULL
+                                                                : from->pin_count > 0 && from->pins[0].sha256};
+    int rc = get_check_target(opts->dir, err);
     if (rc == 0 && (rc = open_part(&g, err)) == 0) {
         rc = get_fetch(&g, from, err);
         if (rc == 0)
