@@ -183,8 +183,12 @@ static int open_null(struct err *err)
 }
 
 /* Standard input as a file in memory: nothing to pump, and no SIGPIPE where the child does not read it. */
-static int open_input(struct span input, struct err *err)
+static int open_input(struct span input, int input_fd, struct err *err)
 {
+    if (input_fd > 0) {
+        int lifted = fcntl(input_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        return lifted < 0 ? err_sys(err, "prepare the input") : lifted;
+    }
     if (input.n == 0)
         return open_null(err);
     AUTO_FD fd = memfd_create("input", MFD_CLOEXEC);
@@ -293,7 +297,7 @@ int proc_run(const struct proc_opts *opts, struct proc_result *result, struct er
     *result = (struct proc_result){.exit_code = -1};
     buf_init(&result->out, opts->output_max ? opts->output_max : DEFAULT_OUTPUT_MAX);
     buf_init(&result->err_text, STDERR_KEPT);
-    AUTO_FD in = open_input(opts->input, err);
+    AUTO_FD in = open_input(opts->input, opts->input_fd, err);
     AUTO_FD out = -1;
     AUTO_FD out_write = -1;
     AUTO_FD errors = -1;
@@ -310,6 +314,7 @@ int proc_run(const struct proc_opts *opts, struct proc_result *result, struct er
         .out_fd = out_write,
         .err_fd = errors_write,
         .own_group = true,
+        .dies_with_us = opts->dies_with_us ? getpid() : 0,
     };
     struct run r = {
         .opts = opts,

@@ -15,7 +15,9 @@ struct proc_opts {
     const char *const *env;  /* NULL: inherit */
     const char *cwd;         /* NULL: inherit */
     struct span input;       /* written to stdin; empty: /dev/null */
-    uint64_t timeout_ms;     /* 0: 60 s; then SIGKILL and ERR_TIMEOUT */
+    int input_fd;            /* above 0: is stdin instead, borrowed */
+    bool dies_with_us;       /* SIGTERM from the kernel when this process dies (PR_SET_PDEATHSIG) */
+    uint64_t timeout_ms;     /* 0: 60 s; UINT64_MAX: none; then SIGKILL and ERR_TIMEOUT */
     size_t output_max;       /* stdout above it: ERR_LIMIT. 0: 1 MiB */
     const struct cancel *cancel;
 };

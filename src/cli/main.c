@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/near.h"
 #include "cli/table.h"
+#include "job/unpack.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -282,6 +283,8 @@ int main(int argc, char **argv)
     struct cli cli = {0};
     struct err err = ERR_INIT;
     keep_memory_private();
+    if (argc > 1 && str_eq(argv[1], UNPACK_HELPER))
+        return unpack_helper(argc, argv);
     setlocale(LC_CTYPE, "C.UTF-8");
     look_at_terminal(&cli);
     log_setup(LOG_WARN, LOG_TEXT, cli.colour);

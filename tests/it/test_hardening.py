@@ -1,16 +1,24 @@
-"""What protects the secrets in berth's memory from others on the machine."""
+"""What protects the secrets in berth's memory from others on the machine, and the machine from who unpacks archives."""
+import contextlib
+import io
 import os
+import pathlib
+import re
 import resource
 import signal
 import subprocess
+import tarfile
 import tempfile
 
 import pytest
 
 from conftest import BERTH
-from faults.kit import server, source  # noqa: F401 (a fixture)
+from faults.kit import server, source, wait_until  # noqa: F401 (a fixture)
 
 NOBODY = 65534
+MIB = 1 << 20
+# Sanitizers need more system calls and memory than the sandbox gives: such builds do without these two.
+SANITIZED = any(word in pathlib.Path(BERTH).read_bytes() for word in (b"__asan_init", b"__tsan_init"))
 
 
 @pytest.fixture
@@ -51,6 +59,76 @@ def test_the_memory_of_a_running_berth_is_for_root_alone(asking):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
 def test_a_berth_that_crashes_leaves_no_core(asking):
-    asking.send_signal(signal.SIGSEGV)
+    asking.send_signal(signal.SIGQUIT)  # sanitizers take SIGSEGV for themselves
     _, status = os.waitpid(asking.pid, 0)
-    assert os.WTERMSIG(status) == signal.SIGSEGV and not os.WCOREDUMP(status)
+    assert os.WTERMSIG(status) == signal.SIGQUIT and not os.WCOREDUMP(status)
+
+
+# --- who unpacks ------------------------------------------------------------------------------------------------------
+
+def archive_of(**files):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+@contextlib.contextmanager
+def helper(folder):
+    """The helper as berth starts it, waiting for its archive."""
+    argv = [BERTH, "unpack-helper", "0", "0", "0"]
+    with subprocess.Popen(argv, env={}, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def status_of(pid):
+    return dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+
+
+def test_who_unpacks_has_no_rights_and_few_system_calls(tmp_path):
+    with helper(tmp_path) as process:
+        filters = "0" if SANITIZED else "2"
+        wait_until(lambda: process.poll() is not None or
+                   (status_of(process.pid)["NoNewPrivs"] == "1" and status_of(process.pid)["Seccomp"] == filters))
+        assert process.poll() is None, process.communicate()
+        now = status_of(process.pid)
+        assert [now[k] for k in ("CapInh", "CapPrm", "CapEff")] == ["0" * 16] * 3
+        assert pathlib.Path(f"/proc/{process.pid}/environ").read_bytes() == b""
+        assert {os.readlink(f) for f in pathlib.Path(f"/proc/{process.pid}/fd").iterdir() if int(f.name) > 2} == {str(tmp_path)}
+        process.communicate(archive_of(a=b"1", b=b"22"))
+    assert (tmp_path / "a").read_bytes() == b"1" and (tmp_path / "b").read_bytes() == b"22"
+
+
+def test_what_was_got_is_unpacked_by_a_helper_that_is_told_no_secret(berth, server, tmp_path):
+    server.put("b", "r/x.tar.gz", archive_of(a=b"1"))
+    log = tmp_path / "execs"
+    argv, env = berth.command("job", "get", "-d", "got", f"s3://b/r/x.tar.gz,opt=endpoint={server.url}",
+                              env={"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "canary-in-the-environment"})
+    env["ASAN_OPTIONS"] = "detect_leaks=0"  # which does not work under strace
+    done = subprocess.run(["strace", "-f", "-s", "200", "-e", "trace=execve", "-o", log, *argv], env=env, cwd=berth.cwd, capture_output=True)
+    assert done.returncode == 0 and (berth.cwd / "got/a").read_bytes() == b"1", done
+    (started,) = [line for line in log.read_text().splitlines() if "unpack-helper" in line]
+    assert re.search(r'execve\("/proc/self/exe", \["/proc/self/exe", "unpack-helper", [^]]*\], 0x\w+ /\* 0 vars \*/\) = 0', started)
+    assert "canary" not in started
+
+
+def test_a_helper_that_is_ended_fails_the_get_and_leaves_nothing(berth, server):
+    """Here by a limit to the size of files, which stands for the filter: what comes over the network is far below it."""
+    server.put("b", "r/x.tar.gz", archive_of(a=bytes(4 * MIB)))
+    argv, env = berth.command("job", "get", "-d", "got", f"s3://b/r/x.tar.gz,opt=endpoint={server.url}",
+                              env={"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"})
+    done = subprocess.run(argv, env=env, cwd=berth.cwd, capture_output=True, text=True,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB)))
+    assert done.returncode == 1 and "the helper that unpacks was ended" in done.stderr and "--raw" in done.stderr, done
+    assert not (berth.cwd / "got").exists() and not (berth.cwd / "got.part").exists()
+
+
+def test_the_helper_is_nobodys_command(berth):
+    done = berth("unpack-helper")
+    assert done.code == 2 and "berth starts this itself" in done.errors, done
