@@ -141,7 +141,7 @@ static bool is_loopback(const char *listen)
     struct in6_addr v6;
     struct err none = ERR_INIT;
     const char *colon = strrchr(listen, ':');
-    struct span host = {listen, colon ? (size_t)(colon - listen) : 0};
+    struct span host = {listen, colon ? (size_t)(colon - listen) : strlen(listen)};
     if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
         host = (struct span){host.p + 1, host.n - 2};
     AUTO_STR text = str_dup_span(host, &none);

@@ -1,0 +1,234 @@
+"""Fault F40: what callers must not get, and must not be able to do to the server."""
+import contextlib
+import json
+import socket
+import ssl
+import subprocess
+import urllib.parse
+
+import pytest
+
+from conftest import BERTH
+from lab import _servers
+from serving import JOBS, MARKET, PATIENCE, Client, Server, in_background, job, memory_peak, operations, raw, ref
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    found = Server(tmp_path_factory.mktemp("server")).market()
+    yield found
+    assert found.end() == 0, found.said
+
+
+def concrete(pattern):
+    return pattern.replace("{id}", "j-abcdefghijklmnopqrstuvwx").replace("{address}", "gpu")
+
+
+ROUTES = [(m, p, op.get("x-roles")) for m, p, op in operations()]
+GUARDED = [r for r in ROUTES if r[2]]
+
+
+@pytest.mark.parametrize("method, pattern, roles", GUARDED)
+def test_without_a_token_there_is_401_and_with_the_wrong_role_403(server, method, pattern, roles):
+    path = concrete(pattern)
+    for token in (None, "berth_o" + "x" * 43, "", "Basic"):
+        answer = Client(server.url, token)(method, path, b"{}")
+        assert answer.status == 401 and answer.code == "unauthenticated" and answer.headers["WWW-Authenticate"] == "Bearer"
+    for role in {"poster", "node", "join", "operator"} - set(roles):
+        answer = server.client(role, "gpu" if role in ("node", "join") else None)(method, path, b"{}")
+        assert answer.status == 403 and answer.code == "denied", (role, answer)
+
+
+def test_a_revoked_token_is_none(server):
+    operator, poster = server.operator, server.client("poster")
+    assert poster.get(JOBS).status == 200
+    mine = [t for t in operator.get("/api/v1/tokens?limit=500").json["tokens"] if t["role"] == "poster"]
+    for t in mine:
+        operator.ok("DELETE", f"/api/v1/tokens/{t['id']}")
+    assert poster.get(JOBS).status == 401
+
+
+@pytest.mark.parametrize("path", [
+    "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "//etc/passwd", "/app.js/../../etc/passwd", "/./", "/app.js/",
+    "/index.html", "/api/v1/orchestrator/jobs/../tokens", "/api/v1/orchestrator//jobs", "/api/v1/orchestrator/jobs/a/b/c", "/API/v1/agent/alive",
+    "/api/v1/agent/alive/", "/healthz%00", "/%ff%fe", "/\\..\\..\\etc\\passwd", "/api/v1/node", "/api/markets/%2e%2e", "/api/markets/..",
+    "/api/markets/gpu%2f..%2fgpu", "/api/markets/%00", "/.git/config", "/operator.token",
+])
+def test_path_tricks_lead_nowhere(server, path):
+    at = urllib.parse.urlsplit(server.url)
+    answer = raw(server.url, f"GET {path} HTTP/1.1\r\nHost: {at.netloc}\r\nConnection: close\r\n\r\n".encode("latin-1"))
+    assert int(answer.split()[1]) in (404, 400), answer
+    assert b"root:" not in answer and b"berth_" not in answer
+
+
+@pytest.mark.parametrize("body, words", [
+    (b"", "body"), (b"{", "line 1"), (b"[]", "object"), (b"null", "object"), (b'{"market": "gpu"} x', "body"),
+    (b'{"market": "gpu", "market": "cpu"}', "duplicate"), (b'{"market": "gpu", "mraket": 1}', "did you mean 'market'"),
+    (b'{"version": 2, "market": "gpu"}', "version"), (b'{"version": "1", "market": "gpu"}', "version"), (b'{"market": 7}', "market"),
+    (b'{"market": "gpu", "definition": "text"}', "definition"), (b'{"market": "gpu", "definition": {}, "priority": 101}', "priority"),
+    (b'{"market": "gpu", "definition": {}, "timeout_ms": -1}', "timeout_ms"), (b'{"market": "gpu", "timeout_ms": 1e3}', "timeout_ms"),
+    (b'{"market": "gpu", "credentials": {"access_key_id": "a"}}', "go together"),
+    (b'{"market": "gpu", "credentials": {"secret": "a"}}', "credentials.secret"), (b'{"market": "g\\u0000u", "definition": {}}', "u0000"),
+    (b"[" * 100000, "body"), (b'{"market": "gpu", "definition": ' + b'{"a":' * 5000, "body"), (b"\xff\xfe", "body"),
+])
+def test_a_body_that_is_wrong_is_refused_with_what_is_wrong(server, body, words):
+    answer = server.client("poster")("POST", JOBS, body)
+    assert answer.status == 400 and answer.code == "invalid", answer
+    assert words in json.dumps(answer.json), answer
+
+
+def test_queries_that_no_route_knows_are_refused(server):
+    poster = server.client("poster")
+    answer = poster.get(f"{JOBS}?lmit=3")
+    assert answer.status == 400 and "did you mean 'limit'" in json.dumps(answer.json)
+    assert poster("DELETE", f"{JOBS}/j-abcdefgh", b"{}").status == 400
+    assert poster("PATCH", JOBS).status == 405
+
+
+def test_node_messages_must_say_their_version_and_node(server):
+    node = server.node()
+    for body in ({}, {"node": node.id}, {"version": 1}, {"version": 3, "node": node.id}, {"version": 1, "node": 7},
+                 {"version": 1, "node": node.id, "fre": 1}, {"version": 1, "node": node.id, "free": 0}, {"version": 1, "node": node.id, "free": 65},
+                 {"version": 1, "node": node.id, "wait_ms": 30001}, {"version": 1, "node": node.id, "holds": {}}):
+        assert node("POST", "/api/v1/node/claim", body).status == 400, body
+    assert node("POST", "/api/v1/node/claim", {"version": 1, "node": "another"}).status == 404
+
+
+def test_a_log_that_is_too_long_or_no_base64_is_refused(server):
+    poster, node = server.client("poster"), server.node()
+    poster.post_job()
+    x = ref(node.claim()[0])
+    for data, stream in (("A" * (4 * (256 << 10) // 3 + 8), 1), ("%%%", 1), ("eA", 1), ("eA==", 3), ("eA==", 0)):
+        assert node.message("logs", **x, stream=stream, offset=0, data=data).status == 400
+
+
+@pytest.mark.parametrize("path, token", [(JOBS, "poster"), (JOBS, None), ("/api/v1/node/finish", None), ("/", None)])
+def test_a_gigabyte_is_not_read(server, path, token):
+    at, who = urllib.parse.urlsplit(server.url), server.token("poster") if token else "x"
+    head = f"POST {path} HTTP/1.1\r\nHost: {at.netloc}\r\nAuthorization: Bearer {who}\r\nContent-Length: {1 << 30}\r\n\r\n"
+    answer = raw(server.url, head.encode(), b"x" * (1 << 20))
+    assert int(answer.split()[1]) == (405 if path == "/" else 413), answer[:300]
+    assert memory_peak(server.process.pid) < 256 << 20
+    assert Client(server.url).get("/healthz").status == 200
+
+
+def test_a_body_without_end_is_cut_off(server):
+    at = urllib.parse.urlsplit(server.url)
+    with socket.create_connection((at.hostname, at.port), timeout=PATIENCE) as s:
+        s.sendall(f"POST {JOBS} HTTP/1.1\r\nHost: {at.netloc}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        chunk = b"100000\r\n" + b"x" * (1 << 20) + b"\r\n"
+        with pytest.raises(OSError):  # it ends long before this loop does
+            for _ in range(4096):
+                s.sendall(chunk)
+    assert memory_peak(server.process.pid) < 256 << 20
+
+
+def test_whoever_trickles_is_cut_off_while_others_are_served(tmp_path):
+    server = Server(tmp_path / "s", env={"BERTH_SERVE_REQUEST_TIMEOUT": "1s"}).market()
+    at = urllib.parse.urlsplit(server.url)
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection((at.hostname, at.port), timeout=PATIENCE)) for _ in range(200)]
+        for s in slow[:100]:
+            s.sendall(b"GET /healthz HTTP/1.1\r\nX-A: ")
+        for s in slow[100:]:
+            s.sendall(f"POST {JOBS} HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{{".encode())
+        poster = server.client("poster")
+        assert poster.get(JOBS).status == 200
+        for s in slow:
+            with contextlib.suppress(ConnectionResetError):
+                while s.recv(1000):  # until it is cut off
+                    pass
+    assert poster.post_job()["state"] == "queued"
+    assert server.end() == 0
+
+
+def test_one_token_cannot_use_up_the_others(tmp_path):
+    server = Server(tmp_path / "s", env={"BERTH_SERVE_REQUESTS_PER_SECOND": "50"}).market()
+    greedy, modest = server.client("poster"), server.client("poster")
+    answers = []
+    while not answers or answers[-1].status != 429:
+        assert len(answers) < 100000
+        answers.append(greedy.get(JOBS))
+    assert answers[-1].code == "limit" and int(answers[-1].headers["Retry-After"]) >= 1
+    assert modest.get(JOBS).status == 200
+    nobody = Client(server.url, "berth_p" + "x" * 43)
+    while (answer := nobody.get(JOBS)).status == 401:
+        pass
+    assert answer.status == 429
+    assert Client(server.url).get("/healthz").status == 429  # the same address
+    assert modest.get(JOBS).status == 200  # the same address, but known
+    assert server.end() == 0
+
+
+def test_metrics_count_and_are_the_operators_elsewhere(tmp_path):
+    server = Server(tmp_path / "s", None, "--listen", "0.0.0.0:0", "--insecure").market()
+    poster = server.client("poster")
+    poster.post_job()
+    assert Client(server.url).get("/metrics").status == 401
+    assert poster.get("/metrics").status == 403
+    text = server.operator.get("/metrics").body.decode()
+    assert f'berth_requests_total{{method="POST",route="{JOBS}",status="201"}} 1\n' in text
+    assert 'berth_jobs{market="gpu",state="queued"} 1\n' in text and 'berth_oldest_queued_seconds{market="gpu"}' in text
+    assert server.end() == 0
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--listen", "0.0.0.0:0"], "without TLS"), (["--listen", "[::]:0"], "without TLS"), (["--listen", "127.0.0.1"], "ADDRESS:PORT"),
+    (["--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem"], "certificate and its key"),
+    (["--listen", "127.0.0.1:0", "--db", "mysql://x"], "sqlite:/path"), (["--listen", "127.0.0.1:0", "--db", "sqlite:/nowhere/x.db"], "/nowhere/x.db"),
+    (["--listen", "127.0.0.1:0", "--db", "postgresql://berth:private-word@127.0.0.1:1/x"], "127.0.0.1"), (["more"], "too many"),
+])
+def test_a_start_that_cannot_be_says_why(tmp_path, options, words):
+    done = subprocess.run([BERTH, "serve", "--state-dir", tmp_path / "state", *options], capture_output=True, text=True, timeout=PATIENCE,
+                          check=False, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    assert done.returncode in (1, 2) and words in done.stderr and "private-word" not in done.stderr, done
+
+
+def test_keys_that_others_may_read_are_refused(tmp_path):
+    (tmp_path / "keys").write_text("berth-keys 1\n" + "ab" * 32 + "\n")
+    (tmp_path / "keys").chmod(0o644)
+    done = subprocess.run([BERTH, "serve", "--state-dir", tmp_path / "state", "--key-file", tmp_path / "keys", "--listen", "127.0.0.1:0"],
+                          capture_output=True, text=True, timeout=PATIENCE, check=False, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    assert done.returncode == 1 and "ab" * 32 not in done.stderr
+
+
+def test_tls_is_spoken_where_a_certificate_is_given(tmp_path):
+    cert, key = _servers.certificate(tmp_path)
+    server = Server(tmp_path / "s", None, "--listen", "0.0.0.0:0", "--tls-cert", cert, "--tls-key", key)
+    assert server.url.startswith("https://")
+    context = ssl.create_default_context(cafile=cert)
+    token = (server.state / "operator.token").read_text().strip()
+    assert Client(server.url, token, context).ok("PUT", MARKET, {"name": "by TLS"})["market"]["name"] == "by TLS"
+    assert not raw(server.url, b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP")
+    assert server.end() == 0
+
+
+def test_the_first_token_is_made_once_and_lies_where_only_its_owner_reads_it(tmp_path):
+    server = Server(tmp_path / "s")
+    file = server.state / "operator.token"
+    assert server.announced["token_file"] == str(file) and file.stat().st_mode & 0o777 == 0o600
+    assert (server.state / "keys").stat().st_mode & 0o777 == 0o600 and server.state.stat().st_mode & 0o777 == 0o700
+    first = file.read_text()
+    assert server.end() == 0
+    assert server.start().announced["token_file"] is None and file.read_text() == first
+    assert server.end() == 0
+    server.options.append("--operator-token")
+    assert server.start().announced["token_file"] == str(file)
+    assert file.read_text() != first and server.operator.get("/api/v1/tokens").status == 200
+    assert Client(server.url, first.strip()).get("/api/v1/tokens").status == 200
+    assert server.end() == 0 and first.strip() not in server.said
+
+
+def test_a_stop_sends_those_who_wait_away(tmp_path):
+    server = Server(tmp_path / "s").market()
+    poster, node = server.client("poster"), server.node()
+    path = f"{JOBS}/{poster.post_job()['id']}/logs?follow=1"
+    x = ref(node.claim()[0])
+    events = poster.events(path)
+    assert next(events)[0] == "state"
+    control = in_background(lambda: node.message("control", running=[x], required_version=0, wait_ms=30000))
+    following = in_background(lambda: list(events))
+    assert server.end() == 0
+    following()
+    with contextlib.suppress(OSError):  # where the poll came too late to be taken
+        assert control().status == 503
