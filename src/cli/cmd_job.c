@@ -1,7 +1,6 @@
 /* berth job get: published results back to a folder. */
 #include "base/clock.h"
 #include "base/fs.h"
-#include "base/path.h"
 #include "cli/remote.h"
 #include "cli/ui.h"
 #include "cli/wiring.h"
@@ -11,12 +10,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 
-#define DOCUMENT_MAX   ((size_t)256 << 20)
-#define SHORT_ID_CHARS 8
+#define DOCUMENT_MAX ((size_t)256 << 20)
 
 static struct {
     const char *dir;
-    bool raw;
+    bool raw, merge;
     uint64_t max_bytes;
 } a;
 
@@ -27,6 +25,10 @@ static const struct opt options[] = {
      .into = &a.dir,
      .meta = "DIR",
      .help = "Where the results go; absent or empty (default: ./job-<short id>)"},
+    {.name = "merge",
+     .type = OPT_FLAG,
+     .into = &a.merge,
+     .help = "Put several executions into one folder; an error where their files differ"},
     {.name = "raw", .type = OPT_FLAG, .into = &a.raw, .help = "Keep the archive as it was published"},
     {.name = "max-bytes",
      .type = OPT_BYTES,
@@ -36,29 +38,13 @@ static const struct opt options[] = {
     GLOBAL_OPTIONS,
 };
 
-/* "results/j-1a2b3c4d5e6f.tar.gz" and "j-1a2b3c4d5e6f" give "1a2b3c4d"; other names stay, up to a dot. */
-static char *default_dir(const char *name, struct err *err)
-{
-    struct span base = path_basename(span_of(name)), id, rest;
-    span_cut(base, '?', &id, &rest);
-    span_cut(id, '.', &id, &rest);
-    if (span_starts(id, SPAN_LIT("j-")) || span_starts(id, SPAN_LIT("e-")))
-        id = span_head((struct span){id.p + 2, id.n - 2}, SHORT_ID_CHARS);
-    AUTO_BUF dir;
-    buf_init(&dir, PATH_COMPONENT_MAX);
-    buf_adds(&dir, "job-");
-    for (size_t i = 0; i < id.n && i < 64; i++) {
-        char c = ascii_lower(id.p[i]);
-        buf_addc(&dir, ascii_is_digit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '_' ? id.p[i] : '-');
-    }
-    return buf_take(&dir, "folder", err);
-}
+/* ---- what is asked for: documents on disk, and places ---- */
 
-/* What is asked for: a document on disk, or a place. */
 struct wanted {
     struct arena *arena;
-    json_t *document;
-    struct input input;
+    json_t *documents; /* all that were read: executions borrow from them */
+    struct job_executions all;
+    bool several; /* a folder each, though there be only one */
     char *dir;
 };
 
@@ -68,18 +54,38 @@ static int read_document(struct wanted *w, const char *path, struct err *err)
     buf_init(&text, DOCUMENT_MAX);
     if (fs_read_file(AT_FDCWD, path, DOCUMENT_MAX, &text, err) < 0)
         return -1;
-    w->document = json_parse(buf_span(&text), err);
-    if (!w->document || job_published_read(w->document, w->arena, &w->input, err) < 0)
+    json_t *document = json_parse(buf_span(&text), err);
+    if (!document)
         return err_wrap(err, "%s", path);
-    const char *id = json_get_str(w->document, "id");
-    w->dir = default_dir(id ? id : w->input.s3.key, err);
-    return w->dir ? 0 : -1;
+    if (json_array_append_new(w->documents, document) < 0)
+        return err_nomem(err);
+    w->several = w->several || json_is_array(document) || json_object_get(document, "results");
+    return job_executions_read(&w->all, document, w->arena, err) < 0 ? err_wrap(err, "%s", path) : 0;
 }
 
 /* "j-1a2b3c4d…", and no file of that name here: a job of the server. */
 static bool is_job_id(const char *text)
 {
     return strncmp(text, "j-", 2) == 0 && !strchr(text, '/') && access(text, F_OK) < 0;
+}
+
+/* One result is the job's; more are its executions'. */
+static int read_results(struct wanted *w, const char *id, const json_t *answer, struct err *err)
+{
+    const json_t *results = json_object_get(answer, "results");
+    if (json_array_size(results) == 0) {
+        err_set(err, ERR_NOTFOUND, "job %s has no results", id);
+        return err_hint(err, "`berth job describe %s` says what became of it", id);
+    }
+    size_t first = w->all.n;
+    w->several = w->several || json_array_size(results) > 1;
+    if (job_executions_read(&w->all, answer, w->arena, err) < 0)
+        return -1;
+    AUTO_STR name = job_short_name(id, err);
+    if (!name)
+        return -1;
+    w->all.v[first].id = arena_dup(w->arena, name);
+    return arena_check(w->arena, err);
 }
 
 static int read_job(struct wanted *w, const struct cli *cli, const char *id, struct err *err)
@@ -91,51 +97,69 @@ static int read_job(struct wanted *w, const struct cli *cli, const char *id, str
                  ? -1
                  : api_call(api, &(struct api_call){.path = path, .cancel = &cli->cancel}, &answer, err);
     api_free(api);
-    const json_t *results = json_object_get(answer, "results");
-    if (rc == 0 && json_array_size(results) == 0) {
-        rc = err_set(err, ERR_NOTFOUND, "job %s has no results", id);
-        err_hint(err, "`berth job describe %s` says what became of it", id);
-    }
-    if (rc == 0 && json_array_size(results) == 1)
-        w->document = json_incref(json_array_get(results, 0));
-    else if (rc == 0)
-        w->document = json_incref(answer);
-    json_decref(answer);
-    if (rc < 0 || job_published_read(w->document, w->arena, &w->input, err) < 0)
-        return -1;
-    w->dir = default_dir(id, err);
-    return w->dir ? 0 : -1;
+    if (rc == 0 && json_array_append_new(w->documents, answer) < 0)
+        rc = err_nomem(err);
+    return rc == 0 ? read_results(w, id, answer, err) : -1;
 }
 
 static int read_place(struct wanted *w, const char *text, struct err *err)
 {
-    if (spec_parse_input(w->arena, span_of(text), &w->input, err) < 0)
+    struct job_execution one = {.index = -1};
+    if (spec_parse_input(w->arena, span_of(text), &one.input, err) < 0)
         return -1;
-    if (w->input.kind != SOURCE_S3 && w->input.kind != SOURCE_URL)
+    if (one.input.kind != SOURCE_S3 && one.input.kind != SOURCE_URL)
         return err_set(err, ERR_USAGE, "results are got from s3:// or https://");
-    w->input.target = NULL;
-    if (w->input.kind == SOURCE_S3)
-        w->input.s3.exact_key = true;
-    w->dir = default_dir(w->input.kind == SOURCE_S3 ? w->input.s3.key : w->input.url.url, err);
-    return w->dir ? 0 : -1;
+    one.input.target = NULL;
+    if (one.input.kind == SOURCE_S3)
+        one.input.s3.exact_key = true;
+    AUTO_STR name = job_short_name(one.input.kind == SOURCE_S3 ? one.input.s3.key : one.input.url.url, err);
+    if (!name)
+        return -1;
+    one.id = arena_dup(w->arena, name);
+    return arena_check(w->arena, err) < 0 ? -1 : job_executions_add(&w->all, &one, err);
 }
 
-static int read_wanted(struct wanted *w, const struct cli *cli, const char *text, struct err *err)
+/* As the user says, without slashes at the end; else after the first one's id. */
+static int choose_dir(struct wanted *w, struct err *err)
+{
+    const char *id = w->all.v[0].id;
+    w->dir = a.dir ? str_dup(a.dir, err) : str_printf(err, "job-%s", id ? id : "results");
+    if (!w->dir)
+        return -1;
+    for (size_t n = strlen(w->dir); n > 1 && w->dir[n - 1] == '/'; n--)
+        w->dir[n - 1] = '\0';
+    return 0;
+}
+
+static int read_wanted(struct wanted *w, const struct cli *cli, const struct strv *operands, struct err *err)
 {
     w->arena = arena_new(0, err);
-    if (!w->arena)
-        return -1;
-    if (is_job_id(text))
-        return read_job(w, cli, text, err);
-    return strstr(text, "://") ? read_place(w, text, err) : read_document(w, text, err);
+    w->documents = json_array();
+    if (!w->arena || !w->documents)
+        return err_nomem(err);
+    w->several = operands->n > 1;
+    for (size_t i = 0; i < operands->n; i++) {
+        const char *text = operands->v[i];
+        int rc = is_job_id(text)       ? read_job(w, cli, text, err)
+                 : strstr(text, "://") ? read_place(w, text, err)
+                                       : read_document(w, text, err);
+        if (rc < 0)
+            return -1;
+    }
+    if (a.merge && a.raw)
+        return err_set(err, ERR_USAGE, "--merge and --raw exclude each other");
+    return job_executions_name(&w->all, w->arena, err) < 0 ? -1 : choose_dir(w, err);
 }
 
 static void wanted_release(struct wanted *w)
 {
-    json_decref(w->document);
+    job_executions_release(&w->all);
+    json_decref(w->documents);
     arena_free(w->arena);
     free(w->dir);
 }
+
+/* ---- getting ---- */
 
 static void on_stage(void *ctx, const struct stage *stage, size_t inputs)
 {
@@ -162,7 +186,7 @@ static int get(struct cli *cli, const struct wiring *w, struct ui *ui, const str
     struct job_got got;
     struct job_get_opts opts = {
         .stage = {.xfer = w->xfer, .http = w->http, .job_id = "get", .cancel = &cli->cancel},
-        .dir = a.dir ? a.dir : wanted->dir,
+        .dir = wanted->dir,
         .raw = a.raw,
         .limits = {.max_bytes = a.max_bytes},
         .watch = globals.json ? NULL : on_stage,
@@ -170,19 +194,21 @@ static int get(struct cli *cli, const struct wiring *w, struct ui *ui, const str
     };
     wiring_access(cli, &opts.stage.access);
     uint64_t start = clock_mono_ms();
-    if (job_get(&wanted->input, &opts, &got, err) < 0)
+    int rc = wanted->several ? job_get_all(&wanted->all, a.merge, &opts, &got, err)
+                             : job_get(&wanted->all.v[0].input, &opts, &got, err);
+    if (rc < 0)
         return -1;
     return tell(ui, &got, opts.dir, clock_mono_ms() - start, err);
 }
 
 static int run(struct cli *cli, const struct strv *operands, struct err *err)
 {
-    if (cli_want_operands(operands, 1, 1, &command_job_get, err) < 0)
+    if (cli_want_operands(operands, 1, JOB_EXECUTIONS_MAX, &command_job_get, err) < 0)
         return EXIT_USAGE;
     struct wanted wanted = {0};
     struct wiring w = {0};
     struct ui *ui = NULL;
-    int rc = read_wanted(&wanted, cli, operands->v[0], err);
+    int rc = read_wanted(&wanted, cli, operands, err);
     if (rc == 0 && (rc = ui_new(&ui, cli, err)) == 0 && (rc = wiring_open_transfers(&w, cli, err)) == 0)
         rc = get(cli, &w, ui, &wanted, err);
     ui_free(ui);
@@ -194,15 +220,16 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
 const struct command command_job_get = {
     .about = {.name = "job get",
               .summary = "Get published results back",
-              .args = "ID|FILE|URL",
+              .args = "ID|FILE|URL…",
               .about = "ID is a job of the server; FILE is a run's berth.json, or a published result as `berth publish "
                        "--json` prints it; URL is "
                        "s3://BUCKET/KEY[,opt=NAME=VALUE] or a pre-signed https:// URL. The archive is fetched by "
                        "parallel ranges, verified where a checksum is known, and unpacked so that nothing leaves the "
-                       "folder, which appears when all is there. An interrupted get is taken up again. Needs "
-                       "s3:GetObject.",
+                       "folder, which appears when all is there. An interrupted get is taken up again. Several, or a "
+                       "FILE with a list, get a folder each, or one together with --merge. Needs s3:GetObject.",
               .examples = "berth job get j-1a2b3c4d\nberth job get berth-job/berth.json\nberth job get result.json "
                           "--output-dir out\n"
+                          "berth job get --merge --output-dir all 0/berth.json 1/berth.json\n"
                           "berth job get --raw s3://bucket/results/j-1a2b.tar.gz,opt=checksum-256=SUM"},
     .options = options,
     .run = run,

@@ -222,7 +222,8 @@ static int move_out(struct getting *g, struct err *err)
         return err_sys(err, "move the results to %s", g->opts->dir);
     if (fs_remove_tree(g->part_fd, FETCHED, err) < 0)
         return -1;
-    return rmdir(g->part) < 0 ? err_sys(err, "remove %s", g->part) : 0;
+    /* What another get left there, of other results, stays. */
+    return rmdir(g->part) < 0 && errno != ENOTEMPTY && errno != EEXIST ? err_sys(err, "remove %s", g->part) : 0;
 }
 
 /* What cannot be unpacked need not be kept for another try. */

@@ -20,4 +20,16 @@ int get_fetch(struct getting *g, const struct input *in, struct err *err);
 /* The files that a manifest names, fetched and checked one by one, become `out`. */
 int get_plain(struct getting *g, const struct input *manifest_at, const json_t *manifest, struct err *err);
 
+/* Whether a folder can appear there; an empty one goes. */
+int get_check_target(const char *dir, struct err *err);
+
+/* ---- get_merge.c ---- */
+
+#define GET_MERGING "merging" /* below from_fd: what is being moved; worthless when that was interrupted */
+
+/* Move what the folders `names[i]` of `from_fd` hold, each the results of execution i, into the one at `out_fd`.
+ * Nothing is moved where two of them disagree. */
+int get_merge(int from_fd, const char *const *names, const struct job_executions *x, int out_fd,
+              const struct cancel *cancel, struct err *err);
+
 #endif
