@@ -1,69 +1,111 @@
-// The REST API, with the token that this tab was given. It is kept for the tab's life only.
+// The REST API (docs/api.md), with the token that this tab was given. It is kept for the tab's life only.
 const KEY = 'berth-token';
+export const JOBS = '/api/v1/orchestrator/jobs';
+export const NODES = '/api/v1/orchestrator/nodes';
+export const MARKETS = '/api/markets';
+
+const EVENT_MAX = 4 << 20; // characters of one server-sent event
+const RETRY_MS = 1000;
+const RETRY_MAX_MS = 15000;
+const SKEW_MS = 2000; // the Date header counts whole seconds
 
 export const token = () => sessionStorage.getItem(KEY) || '';
-export const setToken = (text) => (text ? sessionStorage.setItem(KEY, text) : sessionStorage.removeItem(KEY));
-
-function headers(more = {}) {
-  return token() ? { Authorization: `Bearer ${token()}`, ...more } : more;
+export function setToken(text) {
+  if (text) sessionStorage.setItem(KEY, text);
+  else sessionStorage.removeItem(KEY);
 }
+
+// The server's clock: its times are compared with it, not with a laptop's that is minutes off.
+let skew = 0;
+export const now = () => Date.now() + skew;
 
 export class ApiError extends Error {
   constructor(status, error) {
-    super(error?.message || `HTTP ${status}`);
+    super(error?.message || `The server answered with HTTP ${status}.`);
     this.status = status;
     this.hint = error?.hint || '';
   }
+
+  // Asking again may help: the server is busy, restarting, or told this client to slow down.
+  get passing() {
+    return this.status === 429 || this.status >= 500;
+  }
 }
 
-export async function call(path, options = {}) {
-  const answer = await fetch(path, { ...options, headers: headers(options.headers) });
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new ApiError(answer.status, body.error);
-  return body;
+async function request(path, { headers, ...options } = {}) {
+  const answer = await fetch(path, { ...options, cache: 'no-store', headers: { ...(token() && { Authorization: `Bearer ${token()}` }), ...headers } });
+  const off = Date.parse(answer.headers.get('Date')) - Date.now();
+  if (Number.isFinite(off)) skew = Math.abs(off) > SKEW_MS ? off : 0;
+  if (!answer.ok) throw new ApiError(answer.status, (await answer.json().catch(() => ({}))).error);
+  return answer;
 }
 
-export async function all(path, things, most = 500) {
-  const list = [];
-  let next = '';
-  do {
-    const page = await call(path + (next ? `${path.includes('?') ? '&' : '?'}next_token=${encodeURIComponent(next)}` : ''));
-    list.push(...page[things]);
-    next = page.next_token || '';
-  } while (next && list.length < most);
-  return list.slice(0, most);
+export const call = async (path, options) => (await request(path, options)).json();
+export const put = (path, body) => call(path, { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+export const at = (base, id, more = '') => `${base}/${encodeURIComponent(id)}${more}`;
+
+// One page of a list; whatever is no list is an empty one. `more`: where the next page begins.
+export async function page(path, things, query = {}, options = {}) {
+  const given = Object.entries(query).filter(([, v]) => v !== undefined && v !== null && v !== '');
+  const answer = await call(`${path}?${new URLSearchParams(given)}`, options);
+  return { list: Array.isArray(answer[things]) ? answer[things] : [], more: answer.next_token || '' };
 }
 
-// Server-sent events by fetch(), since EventSource can send no token. Ends with the signal or the server's "end".
-export async function events(path, signal, each) {
-  let last = '';
-  for (;;) {
-    try {
-      const answer = await fetch(path, { signal, headers: headers(last ? { 'Last-Event-ID': last } : {}) });
-      if (!answer.ok) throw new ApiError(answer.status, (await answer.json().catch(() => ({}))).error);
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      let text = '';
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        text += value;
-        for (let cut = text.indexOf('\n\n'); cut >= 0; cut = text.indexOf('\n\n')) {
-          const fields = Object.fromEntries(text.slice(0, cut).split('\n').filter((l) => l && l[0] !== ':').map((l) => {
-            const at = l.indexOf(':');
-            return [l.slice(0, at), l.slice(at + 1).trim()];
-          }));
-          text = text.slice(cut + 2);
-          if (fields.id) last = fields.id;
-          if (!fields.data) continue;
-          each(fields.event || 'message', JSON.parse(fields.data));
-          if (fields.event === 'end') return;
-        }
-      }
-    } catch (e) {
-      if (signal.aborted) return;
-      if (e instanceof ApiError && e.status < 500) throw e;
+function parseEvent(block) {
+  const event = { name: 'message', id: '', data: '' };
+  for (const line of block.split('\n')) {
+    const colon = line.indexOf(':');
+    const [field, value] = colon < 0 ? [line, ''] : [line.slice(0, colon), line.slice(colon + 1).replace(/^ /, '')];
+    if (field === 'event') event.name = value;
+    else if (field === 'id') event.id = value;
+    else if (field === 'data') event.data += value;
+  }
+  return event;
+}
+
+// Calls `each` with the events of one answer; true: the server said that it was the end.
+async function readEvents(answer, each) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ''; ;) {
+    const { value, done } = await reader.read();
+    if (done) return false;
+    text += value;
+    for (let cut = text.indexOf('\n\n'); cut >= 0; cut = text.indexOf('\n\n')) {
+      const event = parseEvent(text.slice(0, cut));
+      text = text.slice(cut + 2);
+      if (event.data) each(event.name, JSON.parse(event.data), event.id);
+      if (event.name === 'end') return true;
     }
-    await new Promise((done) => setTimeout(done, 1000));
+    if (text.length > EVENT_MAX) throw new Error('The server sent an event that is too large.');
+  }
+}
+
+const pause = (ms, signal) => new Promise((done) => {
+  const timer = setTimeout(done, ms);
+  signal.addEventListener('abort', () => { clearTimeout(timer); done(); }, { once: true });
+});
+
+// Server-sent events by fetch(), since EventSource can send no token. Comes again where it was cut off, until the
+// server's "end" or the signal. `link` hears whether the stream stands.
+export async function events(path, signal, each, link) {
+  let last = '';
+  let wait = RETRY_MS;
+  while (!signal.aborted) {
+    try {
+      const answer = await request(path, { signal, headers: last ? { 'Last-Event-ID': last } : {} });
+      link(true);
+      const ended = await readEvents(answer, (name, data, id) => {
+        if (id) last = id;
+        wait = RETRY_MS;
+        each(name, data);
+      });
+      if (ended) return;
+    } catch (e) {
+      if (!signal.aborted && e instanceof ApiError && !e.passing) throw e;
+    }
     if (signal.aborted) return;
+    link(false);
+    await pause(wait, signal);
+    wait = Math.min(wait * 2, RETRY_MAX_MS);
   }
 }

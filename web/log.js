@@ -1,0 +1,78 @@
+// The log of one execution, as it is written. It looks after itself: refreshes of the page leave it alone.
+import { at, events, JOBS } from './api.js';
+import { el } from './dom.js';
+import { bytes } from './format.js';
+
+const KEPT = 500000; // characters on screen; what is older goes
+const NEAR = 24;     // pixels from the end that still count as the end
+const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])/g; // ECMA-48; colours of terminals
+
+const decode = (data) => Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+const plain = (text) => text.replace(ESCAPES, '').replace(/\r\n?/g, '\n');
+
+export function logView(id, index, signal, onState) {
+  const where = el('span', { class: 'soft' }, 'connecting …');
+  const follow = el('input', { type: 'checkbox', checked: true });
+  const errors = el('input', { type: 'checkbox' });
+  const cut = el('p', { class: 'soft', hidden: true }, 'Earlier lines are not shown: ', el('code', {}, `berth job logs ${id}${index ? ` --index ${index}` : ''}`), ' has them all.');
+  const pre = el('pre', { class: 'log', tabindex: 0, role: 'log', 'aria-live': 'off', 'aria-label': 'Log' });
+  let chars = 0;
+  let attempt = 0;
+  let decoders = {};
+  let due = false;
+  let top = 0;
+
+  const settle = () => {
+    due = false;
+    if (follow.checked) pre.scrollTop = pre.scrollHeight;
+  };
+  const shorten = () => {
+    const high = follow.checked ? 0 : pre.scrollHeight;
+    chars -= pre.firstChild.textContent.length;
+    pre.firstChild.remove();
+    if (high) pre.scrollTop -= high - pre.scrollHeight; // what is being read stays where it is
+  };
+  const add = (text, kind) => {
+    if (!text) return;
+    const last = pre.lastChild;
+    if (last && last.className === kind && last.firstChild.length < 16384) last.firstChild.appendData(text);
+    else pre.append(el('span', { class: kind }, text));
+    for (chars += text.length; chars > KEPT && pre.firstChild !== pre.lastChild; cut.hidden = false) shorten();
+    if (!due) requestAnimationFrame(settle);
+    due = true;
+  };
+  const begin = (data) => {
+    if (data.attempt === attempt) return;
+    if (attempt) add(`\n── attempt ${data.attempt} ──\n`, 'notice');
+    attempt = data.attempt;
+    decoders = { 1: new TextDecoder(), 2: new TextDecoder() };
+  };
+  const take = {
+    log(data) {
+      begin(data);
+      const decoder = decoders[data.stream];
+      if (decoder) add(plain(decoder.decode(decode(data.data), { stream: true })), data.stream === 2 ? 'stderr' : 'stdout');
+    },
+    gap(data) {
+      begin(data);
+      add(`\n── ${bytes(data.bytes)} of the log were not kept ──\n`, 'notice');
+    },
+    state: onState,
+    end() {
+      where.textContent = 'ended';
+      if (!pre.firstChild) add('Nothing was written.', 'notice');
+    },
+  };
+  pre.addEventListener('scroll', () => { // up: to read; down to the end: to follow again
+    if (pre.scrollTop + pre.clientHeight >= pre.scrollHeight - NEAR) follow.checked = true;
+    else if (pre.scrollTop < top) follow.checked = false;
+    top = pre.scrollTop;
+  });
+  follow.addEventListener('change', settle);
+  errors.addEventListener('change', () => pre.classList.toggle('only-errors', errors.checked));
+  events(at(JOBS, id, `/logs?${new URLSearchParams({ index, follow: 1 })}`), signal, (name, data) => take[name]?.(data),
+    (up) => { where.textContent = up ? 'live' : 'interrupted; trying again …'; })
+    .catch((e) => { where.textContent = e.message; });
+  return el('div', { 'data-keep': '', 'data-key': `log-${index}` },
+    el('div', { class: 'bar' }, where, el('label', {}, follow, ' stay at the end'), el('label', {}, errors, ' only stderr')), cut, pre);
+}

@@ -1,0 +1,175 @@
+// All markets, and one of them: its queue, its nodes, what they hold, and how it has been going.
+import { at, call, JOBS, MARKETS, NODES, now, page, token } from './api.js';
+import { el, svg } from './dom.js';
+import { bytes, count, duration, hour, percent, shortId } from './format.js';
+import { chart, facts, HELD, isEnded, jobTable, link, nodeTable, nothing, panel, table, tiles, title } from './parts.js';
+
+const PAGE = 500;          // the most that a list gives at once
+const RECENT = 200;        // jobs that the history and the charts look at
+const SHOWN = 50;          // rows of the queue and of the history
+const BARS = 30;
+const RECORDS = 20;        // run records behind the chart of cached inputs
+const RECORDS_AT_ONCE = 4;
+const HOLDERS = 30;        // nodes that are asked what they hold …
+const HOLDS_MS = 30000;    // … this often
+const HOLDS_SHOWN = 50;
+const CHIPS = 8;
+const MINUTE = 60000;
+const SPANS = [1, 2, 5, 10, 20, 60, 120, 360, 720, 1440, 10080].map((m) => m * MINUTE); // of one bar
+
+const sum = (list, get) => list.reduce((n, x) => n + (get(x) || 0), 0);
+const nodesOf = (n = {}) => [n.preparing && `${n.preparing} preparing`, n.pending && `${n.pending} to approve`, n.gone && `${n.gone} gone`].filter(Boolean).join(', ');
+
+const signedOut = () => (token() ? null : el('p', { class: 'panel note', 'data-key': 'signin' },
+  'Jobs and nodes are shown to those who have a token. ', el('a', { href: '#/signin' }, 'Sign in')));
+
+function card(m) {
+  return el('li', { class: 'card', 'data-key': m.address },
+    el('h2', {}, link('market', m.address)), el('p', { class: 'soft' }, m.description || m.name || ''),
+    el('dl', { class: 'numbers' }, [['queued', m.queue?.queued], ['running', m.queue?.running], ['nodes ready', m.nodes?.ready]]
+      .map(([name, n]) => el('div', {}, el('dt', {}, name), el('dd', {}, count(n))))),
+    el('p', { class: 'soft' }, nodesOf(m.nodes)));
+}
+
+export async function overview({ signal }) {
+  const { list: markets, more } = await page(MARKETS, 'markets', { limit: PAGE }, { signal });
+  const jobs = token() && markets.length ? (await page(JOBS, 'jobs', { limit: 10 }, { signal })).list : [];
+  return { name: 'Markets', content: [
+    title('Markets', { below: markets.length ? 'Queues of jobs, each for one class of machine' : null }),
+    markets.length > 1 && tiles([['Queued', count(sum(markets, (m) => m.queue?.queued))], ['Running', count(sum(markets, (m) => m.queue?.running))],
+      ['Nodes ready', count(sum(markets, (m) => m.nodes?.ready))], ['To approve', count(sum(markets, (m) => m.nodes?.pending))]]),
+    markets.length ? el('ul', { class: 'cards', 'data-key': 'cards' }, markets.map(card))
+      : el('div', { class: 'panel', 'data-key': 'none' }, el('p', {}, 'There is no market yet. An operator makes one:'), el('pre', {}, 'berth market create nvidia-3090')),
+    more && el('p', { class: 'soft' }, `Only the first ${PAGE} markets are shown.`),
+    jobs.length ? panel('jobs', 'Newest jobs', jobTable('Newest jobs', jobs, { market: true })) : null,
+    signedOut()] };
+}
+
+// --- how it has been going ---
+
+function ended(jobs) {
+  const done = jobs.filter((j) => isEnded(j.state) && j.finished_ms);
+  if (!done.length) return null;
+  const first = Math.min(...done.map((j) => j.finished_ms));
+  const span = SPANS.find((s) => s * BARS >= now() - first) || SPANS.at(-1);
+  const begin = Math.floor(now() / span) * span - (BARS - 1) * span;
+  const points = Array.from({ length: BARS }, (_, i) => ({ label: span < 1440 * MINUTE ? hour(begin + i * span) : new Date(begin + i * span).toLocaleDateString(), values: [0, 0] }));
+  for (const j of done) {
+    const i = Math.floor((j.finished_ms - begin) / span);
+    if (i >= 0) points[Math.min(i, BARS - 1)].values[j.state === 'succeeded' ? 0 : 1]++;
+  }
+  return chart('throughput', 'Throughput', { note: `Jobs that ended, each bar ${duration(span).replace(/ 0 (s|min|h)$/, '')}`, points,
+    kinds: [['good', 'succeeded'], ['bad', 'other ends']], ends: [points[0].label, 'now'] });
+}
+
+// Where the inputs of ended jobs came from, by their run records. An ended job's does not change.
+const records = new Map();
+async function inputsOf(job, options) {
+  const { executions } = await call(at(JOBS, job.id, '/executions'), options);
+  const inputs = (executions || []).flatMap((e) => e.record?.inputs || []);
+  const cached = sum(inputs, (i) => i.bytes_cached);
+  return { cached, fetched: Math.max(0, sum(inputs, (i) => i.bytes) - cached) };
+}
+
+async function hitRate(jobs, options) {
+  const last = jobs.filter((j) => isEnded(j.state)).slice(0, RECORDS);
+  const unknown = last.filter((j) => !records.has(j.id));
+  for (let i = 0; i < unknown.length; i += RECORDS_AT_ONCE)
+    await Promise.all(unknown.slice(i, i + RECORDS_AT_ONCE).map(async (j) => records.set(j.id, await inputsOf(j, options))));
+  for (const id of records.keys()) if (records.size > 10 * RECORDS && !last.some((j) => j.id === id)) records.delete(id);
+  const points = last.map((j) => ({ ...records.get(j.id), label: `${shortId(j.id)} ${j.name || ''}` })).filter((p) => p.cached + p.fetched > 0).reverse()
+    .map((p) => ({ label: p.label, values: [p.cached, p.fetched] }));
+  if (!points.length) return null;
+  const cached = sum(points, (p) => p.values[0]);
+  return chart('hits', 'Cache hits', { note: `${percent(cached, cached + sum(points, (p) => p.values[1]))} of the last ${points.length === 1 ? 'job’s inputs was' : `${points.length} jobs’ inputs were`} there already`, points,
+    kinds: [['cached', 'from the cache'], ['fetched', 'fetched']], format: bytes, ends: ['older', 'newest'] });
+}
+
+// --- who holds what ---
+
+// Lists leave out what nodes hold: it is asked node by node, and not at every refresh.
+async function holdings(nodes, memory, options) {
+  if (memory.holdings && now() - memory.holdings.at < HOLDS_MS) return memory.holdings.list;
+  const asked = nodes.filter((n) => n.live).slice(0, HOLDERS);
+  const held = new Map();
+  for (const one of await Promise.all(asked.map((n) => call(at(NODES, n.id), options).catch(() => ({}))))) {
+    for (const h of one.node?.holds || []) {
+      const entry = held.get(h.key) || { key: h.key, bytes: 0, nodes: [] };
+      entry.bytes = Math.max(entry.bytes, h.bytes || 0);
+      entry.nodes.push(one.node);
+      held.set(h.key, entry);
+    }
+  }
+  const list = { asked: asked.length, entries: [...held.values()].sort((a, b) => b.nodes.length - a.nodes.length || b.bytes - a.bytes) };
+  memory.holdings = { at: now(), list };
+  return list;
+}
+
+// Nodes name what they hold by a hash, so that nobody reads from it what others work on; jobs that one may see tell what it stands for.
+export function inputNames(jobs) {
+  const names = new Map();
+  for (const j of jobs) (j.input_keys || []).forEach((key, i) => key && j.inputs?.[i] && names.set(key, j.inputs[i].split(' → ')[0]));
+  return names;
+}
+
+export const inputName = (names, key) => (names.has(key) ? el('span', { class: 'name' }, names.get(key))
+  : el('span', {}, el('code', { title: key }, key.slice(0, 12)), el('span', { class: 'soft' }, ' of a job that is not shown')));
+
+function holders({ asked, entries }, names) {
+  const chips = (list) => [list.slice(0, CHIPS).map((n) => [link('node', n.id, n.name || n.id), ' ']), list.length > CHIPS && `and ${list.length - CHIPS} more`];
+  return panel('holders', 'Who holds what',
+    table('Inputs in the caches of this market’s nodes', [['Input', (h) => inputName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n'],
+      ['Nodes', (h) => `${h.nodes.length} of ${asked}`, 'n'], ['Held by', (h) => chips(h.nodes)]],
+    entries.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'No node has reported an input in its cache yet.' }),
+    entries.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} most widely held of ${entries.length} are shown.`));
+}
+
+// --- one market ---
+
+const resource = (r) => (typeof r === 'string' ? r : `${r.type || ''} ${r.url || r.repo || r.model || r.bucket || ''}${r.revision ? ` at ${r.revision}` : ''}${r.files?.length ? ` (${r.files.length} files)` : ''}`);
+
+function required(r) {
+  const rows = [...(r.required_images || []).map((i) => ['image', i]), ...(r.required_remote_resources || []).map((x) => ['input', resource(x)])];
+  return panel('required', 'Every node holds', rows.length ? el('ul', { class: 'plain' }, rows.map(([kind, text]) => el('li', {}, el('span', { class: 'soft' }, `${kind} `), el('span', { class: 'name' }, text))))
+    : nothing('Nothing in particular: any node of this market may take jobs at once.'));
+}
+
+const settings = (m) => panel('settings', 'Settings', facts([['attempts of a job', count(m.max_attempts)], ['jobs that may wait', count(m.max_queued)],
+  ['ended jobs are kept', duration(m.retention_ms)], ['log of an execution', `at most ${bytes(m.max_log_bytes)}`], ['head start of nodes that hold the inputs', `at most ${duration(m.locality_window_ms)}`]]));
+
+export async function underWay(market, options) {
+  const lists = await Promise.all(HELD.map((s) => page(JOBS, 'jobs', { market, state: s, limit: SHOWN }, options)));
+  return { list: lists.flatMap((l) => l.list), more: lists.some((l) => l.more) };
+}
+
+async function queueOf(address, market, options) {
+  const none = { list: [], more: '' };
+  const [waiting, going] = await Promise.all([
+    market.queue?.queued ? page(JOBS, 'jobs', { market: address, state: 'queued', order_by: 'priority', limit: SHOWN }, options) : none,
+    market.queue?.running ? underWay(address, options) : none]);
+  return { waiting, going };
+}
+
+const all = (address, state) => el('p', {}, el('a', { href: `#/jobs?${new URLSearchParams({ market: address, ...(state && { state }) })}` }, 'All of them'));
+
+export async function market({ params: [address], signal, memory }) {
+  const options = { signal };
+  const [{ market: m }, needs] = await Promise.all([call(at(MARKETS, address), options), call(at(MARKETS, address, '/required-resources'), options)]);
+  const head = [title(m.name || address, { up: el('a', { href: '#/' }, 'Markets'), below: [m.name && m.name !== address ? el('code', {}, address) : null, ' ', m.description || ''] }),
+    tiles([['Queued', count(m.queue?.queued)], ['Under way', count(m.queue?.running)], ['Nodes ready', count(m.nodes?.ready), nodesOf(m.nodes)]])];
+  const tail = el('div', { class: 'two', 'data-key': 'tail' }, required(needs), settings(m));
+  if (!token()) return { name: address, content: [...head, signedOut(), tail] };
+  const [{ waiting, going }, recent, nodes] = await Promise.all([queueOf(address, m, options),
+    page(JOBS, 'jobs', { market: address, limit: RECENT }, options), page(NODES, 'nodes', { market: address, limit: PAGE }, options)]);
+  const [held, hits] = await Promise.all([holdings(nodes.list, memory, options), hitRate(recent.list, options)]);
+  const past = recent.list.filter((j) => isEnded(j.state));
+  const names = inputNames([...waiting.list, ...going.list, ...recent.list]);
+  return { name: address, content: [...head,
+    el('div', { class: 'two', 'data-key': 'charts' }, ended(recent.list), hits),
+    panel('going', 'Under way', jobTable('Under way', going.list, { empty: 'No job is under way.' }), going.more && all(address)),
+    panel('waiting', 'Queue', jobTable('Queue', waiting.list, { node: false, empty: 'No job waits.' }), waiting.more && all(address, 'queued')),
+    panel('nodes', 'Nodes', nodeTable('Nodes of this market', nodes.list, { empty: 'No node has joined: berth node start --server … --market …' }), nodes.more && el('p', { class: 'soft' }, `The first ${PAGE} are shown.`)),
+    holders(held, names),
+    panel('history', 'History', jobTable('Ended jobs', past.slice(0, SHOWN), { times: 'ended', empty: 'No job has ended yet.' }), (recent.more || past.length > SHOWN) && all(address)),
+    tail] };
+}

@@ -1,0 +1,51 @@
+// Nodes, and one of them.
+import { at, call, JOBS, NODES, page, put } from './api.js';
+import { el } from './dom.js';
+import { bytes, count, percent } from './format.js';
+import { inputName, inputNames, underWay } from './markets.js';
+import { facts, gpus, jobTable, link, nodeState, nodeTable, panel, since, table, tiles, title, usage } from './parts.js';
+
+const LIMIT = 100;
+const HOLDS_SHOWN = 200;
+
+export async function nodes({ query, signal }) {
+  const next = query.get('after') || '';
+  const { list, more } = await page(NODES, 'nodes', { limit: LIMIT, next_token: next }, { signal });
+  return { name: 'Nodes', content: [title('Nodes', { below: 'Machines that take jobs' }),
+    panel('list', 'All markets', nodeTable('Nodes', list, { market: true, empty: 'No node has joined yet: berth node start --server … --market …' }),
+      (next || more) && el('nav', { class: 'pages', 'aria-label': 'Pages' }, next && el('a', { href: '#/nodes' }, 'First'), more && el('a', { href: `#/nodes?after=${encodeURIComponent(more)}`, rel: 'next' }, 'Next')))] };
+}
+
+const ACTIONS = {
+  pending: [['approve', 'Approve'], ['reject', 'Reject']], approved: [['drain', 'Drain'], ['reject', 'Reject']],
+  draining: [['undrain', 'Take jobs again'], ['reject', 'Reject']], rejected: [['approve', 'Approve']],
+};
+const QUESTIONS = { reject: ['Reject this node?', 'It may not work here any more; what it runs goes back to the queue.'], drain: ['Drain this node?', 'It finishes what it runs and takes nothing new.'] };
+
+const buttons = (node) => (ACTIONS[node.state] || []).map(([action, text]) => el('button', { 'data-action': 'node', 'data-id': node.id, 'data-verb': action, 'data-key': action, class: action === 'reject' ? 'danger' : null }, text));
+
+export async function nodeAction({ id, verb }, ask) {
+  const question = QUESTIONS[verb];
+  if (question && !(await ask({ title: question[0], text: question[1], yes: question[0].split(' ')[0] }))) return;
+  await put(at(NODES, id), { version: 1, action: verb });
+}
+
+export async function node({ params: [id], signal }) {
+  const options = { signal };
+  const { node: n } = await call(at(NODES, id), options);
+  const [going, recent] = await Promise.all([underWay(n.market, options), page(JOBS, 'jobs', { market: n.market, limit: 100 }, options)].map((p) => p.catch(() => ({ list: [] }))));
+  const info = n.info || {};
+  const holds = [...(n.holds || [])].sort((a, b) => (b.bytes || 0) - (a.bytes || 0));
+  const names = inputNames([...going.list, ...recent.list]);
+  return { name: n.name || n.id, content: [
+    title(n.name || n.id, { up: [el('a', { href: '#/nodes' }, 'Nodes'), ' / ', link('market', n.market)], badge: nodeState(n), actions: buttons(n), below: [el('code', {}, n.id), n.readiness && ` – ${n.readiness}`] }),
+    tiles([['Busy', `${n.running ?? 0} of ${n.slots ?? 0}`, 'slots'], ['Cache', bytes(n.cache?.bytes), n.cache?.max_bytes > 0 && `of ${bytes(n.cache.max_bytes)}`],
+      ['Disk free', bytes(n.cache?.free_bytes), info.disk_bytes > 0 && percent(n.cache?.free_bytes, info.disk_bytes)], ['Seen', since(n.last_seen_ms)]]),
+    panel('jobs', 'Runs now', jobTable('Jobs of this node', going.list.filter((j) => j.node === n.id), { node: false, empty: 'No job that you may see.' })),
+    el('div', { class: 'two', 'data-key': 'two' },
+      panel('machine', 'Machine', facts([['GPUs', gpus(info) || 'none'], ['CPUs', count(info.cpus)], ['memory', bytes(info.memory_bytes)], ['disk', bytes(info.disk_bytes)],
+        ['cache', usage(n.cache?.bytes, n.cache?.max_bytes, 'cache in use')], ['system', [info.os, info.arch].filter(Boolean).join(', ')], ['engine', info.engine], ['berth', info.version],
+        ['labels', Object.entries(n.labels || {}).map(([k, v]) => `${k}=${v}`).join(' ')]])),
+      panel('holds', 'In its cache', table('In its cache', [['Input', (h) => inputName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n']], holds.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'It has reported nothing.' }),
+        holds.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} largest of ${holds.length} are shown.`)))] };
+}
