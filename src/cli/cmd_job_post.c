@@ -1,7 +1,6 @@
 /* berth job post: a job file to a market. */
 #include "base/clock.h"
 #include "base/rng.h"
-#include "base/yaml.h"
 #include "cli/confidential.h"
 #include "cli/jobfile.h"
 #include "cli/remote.h"
@@ -103,8 +102,7 @@ static json_t *read_definition(json_t **requires, struct err *err)
     job_free(job);
     if (!*requires)
         return NULL;
-    struct span s = span_trim(buf_span(&text));
-    return s.n && s.p[0] == '{' ? json_parse(s, err) : yaml_parse(s, NULL, err);
+    return spec_read(buf_span(&text), &so, err);
 }
 
 static int put_credentials(json_t *body, struct err *err)
@@ -153,8 +151,6 @@ static int put_job(struct posting *p, struct err *err)
 {
     json_t *requires = NULL, *into = p->sealed ? p->sealed : p->body;
     int rc = json_put(into, "definition", read_definition(&requires, err), err);
-    if (rc == 0)
-        rc = json_put(into, "variables", remote_labels(&a.vars, err), err);
     if (rc == 0 && a.publish)
         rc = json_put_str(into, "publish", a.publish, err);
     if (rc == 0)

@@ -235,7 +235,9 @@ static int touch(struct market *m, const struct market_caller *c, const struct m
     if (json_text(h->cache, JSON_TEXT_MAX, "cache", &cache, err) < 0)
         return -1;
     struct query q = query_on(m,
-                              "UPDATE nodes SET last_seen_ms = $2, ready = $3, readiness = $4,"
+                              "UPDATE nodes SET last_seen_ms = $2, readiness = $4,"
+                              " ready = CASE WHEN CAST($6 AS BIGINT) = (SELECT k.required_version FROM markets k"
+                              " WHERE k.address = nodes.market) OR $6 = $7 THEN CAST($3 AS BIGINT) ELSE 0 END,"
                               " cache = COALESCE(CAST($5 AS TEXT), cache), token_used = 1 WHERE id = $1"
                               " RETURNING state, market",
                               err);
@@ -244,6 +246,8 @@ static int touch(struct market *m, const struct market_caller *c, const struct m
     query_i64(&q, h->ready);
     query_text(&q, h->readiness ? h->readiness : "");
     query_text(&q, cache);
+    query_i64(&q, h->required_version); /* ready for what was required before is not ready */
+    query_i64(&q, MARKET_KEEP);
     int rc = query_next(&q);
     if (rc <= 0)
         return rc < 0 ? -1 : no_node(err);

@@ -270,6 +270,7 @@ int market_node_control(struct market *m, const struct market_caller *c, const j
 struct market_heartbeat {
     const json_t *running; /* [{"job","index","epoch","state","progress"?}]; NULL: none */
     bool ready;
+    int64_t required_version;               /* what it is ready for; MARKET_KEEP: does not say */
     const char *readiness;                  /* NULL: "" */
     const json_t *cache;                    /* NULL: unchanged */
     const json_t *holds;                    /* NULL: unchanged */

@@ -109,6 +109,11 @@ static int store(struct market *m, const char *address, const char *shown, struc
     int rc = query_run(&q);
     if (rc == 0 && db_changes(m->db) == 0)
         rc = err_set(err, ERR_NOTFOUND, "no market '%.64s'", address);
+    if (rc == 0) { /* until they say that they hold what is required now */
+        q = query_on(m, "UPDATE nodes SET ready = 0 WHERE market = $1", err);
+        query_text(&q, address);
+        rc = query_run(&q);
+    }
     market_changed(m, address);
     return market_end(m, rc, err);
 }

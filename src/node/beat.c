@@ -119,6 +119,7 @@ static json_t *beat_body(struct node *n, bool all_holds, struct err *err)
     json_t *body = json_object(), *cache = info_cache(n, &minor), *holds = NULL;
     pthread_mutex_lock(&n->mu);
     bool ready = n->shared.ready;
+    int64_t held = n->shared.required_held;
     say_readiness(n, readiness);
     pthread_mutex_unlock(&n->mu);
     if (!err_is_set(&minor))
@@ -127,6 +128,7 @@ static json_t *beat_body(struct node *n, bool all_holds, struct err *err)
         log_warn("node", "the cache cannot be asked (reason=\"%s\")", minor.text);
     if (json_put(body, "running", running_list(n, true, err), err) < 0 ||
         json_put(body, "ready", json_boolean(ready), err) < 0 || json_put_str(body, "readiness", readiness, err) < 0 ||
+        (held >= 0 && json_put(body, "required_version", json_integer(held), err) < 0) ||
         (cache && json_put(body, "cache", cache, err) < 0) || (holds && json_put(body, "holds", holds, err) < 0)) {
         json_decref(body);
         return NULL;

@@ -93,9 +93,10 @@ static int control(struct call *c, json_t **out, struct err *err)
 
 static int heartbeat(struct call *c, json_t **out, struct err *err)
 {
-    struct market_heartbeat h = {0};
+    struct market_heartbeat h = {.required_version = MARKET_KEEP};
     const json_t *blobs = NULL;
-    if (body_json(c, "running", JSON_ARRAY, &h.running, err) < 0 || body_bool(c, "ready", &h.ready, err) < 0 ||
+    if (body_i64(c, "required_version", 0, INT64_MAX, &h.required_version, err) < 0 ||
+        body_json(c, "running", JSON_ARRAY, &h.running, err) < 0 || body_bool(c, "ready", &h.ready, err) < 0 ||
         body_str(c, "readiness", &h.readiness, err) < 0 || body_json(c, "cache", JSON_OBJECT, &h.cache, err) < 0 ||
         body_json(c, "holds", JSON_ARRAY, &h.holds, err) < 0 || body_json(c, "blobs", JSON_OBJECT, &blobs, err) < 0)
         return -1;
@@ -193,7 +194,8 @@ static const char *const hello_members[] = {"name", "market", "slots", "info", "
 static const char *const none[] = {NULL};
 static const char *const claim_members[] = {"free", "wait_ms", "holds", NULL};
 static const char *const control_members[] = {"running", "required_version", "wait_ms", NULL};
-static const char *const heartbeat_members[] = {"running", "ready", "readiness", "cache", "holds", "blobs", NULL};
+static const char *const heartbeat_members[] = {"running", "ready", "required_version", "readiness", "cache", "holds",
+                                                "blobs",   NULL};
 static const char *const logs_members[] = {REF, "stream", "offset", "data", NULL};
 static const char *const uploads_members[] = {REF, "record", NULL};
 static const char *const ref_members[] = {REF, NULL};

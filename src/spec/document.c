@@ -110,3 +110,16 @@ int document_finish(struct document *d, struct arena **out, struct err *err)
     d->arena = NULL;
     return 0;
 }
+
+json_t *spec_read(struct span text, const struct spec_opts *opts, struct err *err)
+{
+    struct document d;
+    json_t *root = NULL;
+    if (document_open(&d, text, opts, err) == 0) {
+        root = json_deep_copy(d.root);
+        if (!root)
+            err_nomem(err);
+    }
+    document_release(&d);
+    return root;
+}
