@@ -22,24 +22,31 @@ struct fetching {
 
 /* ---- what is fetched is known again ---- */
 
-static bool is_fixed(const struct input *in)
+static const char *checksum_of(const struct input *in)
 {
-    return in->kind == SOURCE_S3 && (in->s3.version_id || in->s3.checksum_sha256);
+    return in->kind == SOURCE_S3 ? in->s3.checksum_sha256 : in->pin_count > 0 ? in->pins[0].sha256 : NULL;
 }
 
+static bool is_fixed(const struct input *in)
+{
+    return checksum_of(in) || (in->kind == SOURCE_S3 && in->s3.version_id);
+}
+
+/* Of a signed URL the query is another each time. */
 static int key_of(const struct input *in, char out[KEY_CHARS + 1], struct err *err)
 {
+    const struct source_s3 none = {0}, *s3 = in->kind == SOURCE_S3 ? &in->s3 : &none;
+    const char *const parts[] = {s3->endpoint, s3->bucket, s3->key, s3->version_id, checksum_of(in)};
     struct digest_value v;
     char hex[DIGEST_HEX_MAX];
     AUTO_BUF text;
     buf_init(&text, (size_t)64 << 10);
-    if (in->kind == SOURCE_S3) {
-        const char *const parts[] = {in->s3.endpoint, in->s3.bucket, in->s3.key, in->s3.version_id,
-                                     in->s3.checksum_sha256};
-        for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-            buf_addf(&text, "%s\n", parts[i] ? parts[i] : "");
-    } else {
-        buf_adds(&text, in->url.url);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        buf_addf(&text, "%s\n", parts[i] ? parts[i] : "");
+    if (in->kind != SOURCE_S3) {
+        struct span place, query;
+        span_cut(span_of(in->url.url), '?', &place, &query);
+        buf_add_span(&text, checksum_of(in) ? place : span_of(in->url.url));
     }
     if (buf_check(&text, "name of a result", err) < 0 || digest_bytes(DIGEST_SHA256, text.p, text.n, &v, err) < 0)
         return -1;
@@ -75,7 +82,7 @@ static int fetch_one(struct fetching *f, size_t i, struct err *err)
     struct stat st;
     bool there = fstatat(f->part_fd, f->keys[i], &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (there && is_fixed(&one->input)) {
-        f->got->verified = f->got->verified && one->input.s3.checksum_sha256;
+        f->got->verified = f->got->verified && checksum_of(&one->input);
         return 0;
     }
     if (there && fs_remove_tree(f->part_fd, f->keys[i], err) < 0)

@@ -47,7 +47,8 @@ static int add_document(struct job_executions *x, const json_t *document, struct
         return -1;
     if (!json_get_i64(document, "index", &one.index) || one.index < 0)
         one.index = -1;
-    AUTO_STR name = job_short_name(id ? id : one.input.s3.key, err);
+    const char *place = one.input.kind == SOURCE_S3 ? one.input.s3.key : one.input.url.url;
+    AUTO_STR name = job_short_name(id ? id : place, err);
     if (!name)
         return -1;
     one.id = name[0] ? arena_dup(a, name) : NULL;

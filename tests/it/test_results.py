@@ -40,6 +40,16 @@ def test_each_execution_has_a_folder_of_its_index(berth, s3, two):
     assert sorted(p.name for p in berth.cwd.iterdir()) == ["all", "list.json", "made-e0", "made-e1"]
 
 
+def test_signed_urls_in_a_list_spare_credentials(berth, s3, two):
+    for x in two:
+        at = x["published"]["Params"]
+        x["url"] = s3.client.generate_presigned_url("get_object", Params={"Bucket": at["Bucket"], "Key": at["Key"]})
+    got = berth("job", "get", "--json", "--merge", "-d", "all", save(berth, "list.json", {"results": two}))
+    assert got.code == 0 and got.json["verified"] and got.json["files"] == 8, got
+    one = berth("job", "get", "--json", "-d", "one", save(berth, "one.json", {k: v for k, v in two[0].items() if k != "index"}))
+    assert one.code == 0 and tree(berth.cwd / "one") == tree(berth.cwd / "made-e0"), one
+
+
 def test_without_indexes_it_is_their_ids_and_else_their_places(berth, s3, two):
     files = [save(berth, f"{i}.json", {"id": f"j-{i}aaaabbbbcccc", "published": x["published"]}) for i, x in enumerate(two)]
     assert berth("job", "get", *files, "-d", "by-id", env=s3.env).code == 0
