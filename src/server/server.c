@@ -45,8 +45,10 @@ struct market *server_take(struct server *s, struct err *err)
     if (s->idle.n > 0)
         m = s->idle.v[--s->idle.n];
     pthread_mutex_unlock(&s->idle.mu);
-    if (!m)
-        open_market(s, &m, err);
+    if (!m && atomic_load(&s->down))
+        err_set(err, ERR_TRANSIENT, "the database could not be reached a moment ago");
+    else if (!m && open_market(s, &m, err) < 0)
+        atomic_store(&s->down, true);
     return m;
 }
 
@@ -69,25 +71,32 @@ void server_give(struct server *s, struct market *m, bool broken)
 
 /* --- what goes on by itself --------------------------------------------------------------------------------------- */
 
-/* Housekeeping; what is wrong with the database is said once, not once a second. */
+/* Housekeeping, on a connection of its own; what is wrong with the database is said once, not once a second. */
 static void *ticker(void *arg)
 {
     struct server *s = arg;
+    struct market *m = NULL;
     bool trouble = false;
     for (;;) {
         struct err err = ERR_INIT, over = ERR_INIT;
         bool more = false;
-        struct market *m = server_take(s, &err);
-        int rc = m ? market_tick(m, &more, &err) : -1;
-        server_give(s, m, rc < 0);
+        int rc = m || open_market(s, &m, &err) == 0 ? market_tick(m, &more, &err) : -1;
+        if (rc < 0) {
+            market_free(m);
+            m = NULL;
+        }
         if (rc < 0 && !trouble)
             log_error("server", "housekeeping: %s", err.text);
         if (rc == 0 && trouble)
             log_info("server", "housekeeping goes on");
         trouble = rc < 0;
+        if (!trouble)
+            atomic_store(&s->down, false);
         if (cancel_sleep_ms(&s->stop, more ? 1 : trouble ? TROUBLE_PAUSE_MS : TICK_MS, &over) < 0)
-            return NULL;
+            break;
     }
+    market_free(m);
+    return NULL;
 }
 
 /* Wake-ups from other servers. */

@@ -12,6 +12,7 @@
 #include "server/rate.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define POLL_MS           1000  /* those who wait look by themselves this often */
 #define WAIT_MAX_MS       30000 /* of a long poll */
@@ -40,11 +41,13 @@ struct server {
     } idle;
     pthread_t ticker, listener;
     bool ticker_runs, listener_runs;
-    bool loopback; /* listens on this machine only */
+    bool loopback;    /* listens on this machine only */
+    atomic_bool down; /* the database could not be reached; the ticker finds out when it can */
     struct cancel stop;
 };
 
-/* A connection for one call: the calling thread's alone until it is given back. NULL with `err`. */
+/* A connection for one call: the calling thread's alone until it is given back. NULL with `err`; at once where the
+ * database is known to be away, so that calls do not hold threads that others need. */
 struct market *server_take(struct server *s, struct err *err);
 /* `broken`: its last error was the database's: closed rather than kept, and so are the idle ones, which most likely saw
  * the same. */

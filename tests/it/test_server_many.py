@@ -115,7 +115,9 @@ def test_a_database_that_restarts_makes_requests_fail_cleanly_and_resume(tmp_pat
     waiting = in_background(lambda: node.message("control", running=[], required_version=0, wait_ms=30000))
     for crash in (postgres.crash, postgres.kill):
         crash()
-        assert poster.get(JOBS).status == 503 and poster("POST", JOBS, {"market": "gpu", "definition": job()}).code == "busy"
+        # A killed postmaster's children live on for a moment.
+        eventually("the database to be away", lambda: poster.get(JOBS).status == 503)
+        assert poster("POST", JOBS, {"market": "gpu", "definition": job()}).code == "busy"
         assert Client(server.url).get("/healthz").status == 503 and Client(server.url).get("/api/v1/agent/alive").status == 200
         said = json.dumps(poster.get(JOBS).json)
         assert "127.0.0.1" not in said and str(tmp_path) not in said
