@@ -39,10 +39,11 @@ lint:           ## formatting, layers, clang-tidy, cppcheck, both compilers
 	@tools/setup build lint
 	@tools/lint
 
-bench:          ## time berth beside its peers; writes bench/results.md
+bench:          ## time berth beside its peers; writes bench/results.md and docs/benchmarks.md
 	@tools/setup build bench
 	@$(MAKE) --no-print-directory build
 	@bench/run $(BUILD)
+	@bench/plot
 
 faults:         ## every row of the fault table, with its tests (ROWS='F7 F13'; WRITE=1 updates docs/faults.md)
 	@tools/setup build test
