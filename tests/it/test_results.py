@@ -1,10 +1,12 @@
 """berth job get of several executions, and of one that was interrupted."""
 import json
 import os
+import subprocess
 
 import pytest
 
 from conftest import tree
+from faults.kit import PART, marked_parts, part_of, server, wait_until  # noqa: F401 (a fixture)
 from test_publish import allow, publish, published, shape
 
 
@@ -121,3 +123,95 @@ def test_one_that_fails_is_named_and_the_rest_is_not_fetched_again(berth, s3, tw
     s3.client.delete_object(Bucket=bucket, Key=two[0]["published"]["Params"]["Key"])
     assert berth("job", "get", "-d", "all", "list.json", env=s3.env).code == 0
     assert tree(berth.cwd / "all/0") == tree(berth.cwd / "made-e0")
+
+
+# ---- a plain result, and who may get what ----
+
+@pytest.mark.parametrize("actions", [["s3:GetObject"], ["s3:GetObject", "s3:ListBucket"]], ids=["Get", "Get and List"])
+@pytest.mark.parametrize("encoding", ["gzip", "plain"])
+def test_GetObject_is_enough_for_any_result_and_raw(berth, s3, stranger, encoding, actions):
+    bucket, root = s3.bucket(), berth.cwd / "out"
+    (root / "empty/er").mkdir(parents=True)
+    (root / "new\nline ⛵").write_text("odd")
+    (root / "run.sh").write_text("#!/bin/sh\n")
+    (root / "run.sh").chmod(0o700)
+    (root / "private").write_text("p")
+    (root / "private").chmod(0o600)
+    (root / "link").symlink_to("run.sh")
+    done = publish(berth, s3, root, f"s3://{bucket}/r,opt=encoding={encoding}")
+    params = published(done)
+    (berth.cwd / "r.json").write_bytes(done.out)
+    denied = berth("job", "get", "r.json", "-d", "denied", env=stranger.env)
+    assert denied.code == 1 and "403" in denied.errors and not (berth.cwd / "denied").exists(), denied
+    allow(s3, bucket, actions)
+    by_place = f"s3://{bucket}/{params['Key']},opt=checksum-256={params['ChecksumSHA256']}"
+    for wanted, where in (("r.json", "a"), (by_place, "b"), (f"s3://{bucket}/{params['Key']}", "c")):
+        got = berth("job", "get", "--json", wanted, "-d", where, env=stranger.env)
+        assert got.code == 0 and got.json["verified"] == (where != "c"), got
+        assert shape(berth.cwd / where, modes=False, times=False) == shape(root, modes=False, times=False)
+        modes = [(berth.cwd / where / name).stat().st_mode & 0o777 for name in ("run.sh", "private")]
+        assert modes == ([0o755, 0o644] if encoding == "plain" else [0o700, 0o600])
+    raw = berth("job", "get", "--raw", "r.json", "-d", "raw", env=stranger.env)
+    (kept,) = (berth.cwd / "raw").iterdir()
+    assert raw.code == 0 and kept.read_bytes() == s3.client.get_object(Bucket=bucket, Key=params["Key"])["Body"].read(), raw
+
+
+def test_modes_and_holes_come_back_and_equal_folders_are_one_archive(berth, s3):
+    bucket, root = s3.bucket(), berth.cwd / "out"
+    for name, mode in (("d750", 0o750), ("d755", 0o755)):
+        (root / name).mkdir(parents=True)
+        (root / name / "ünï\n⛵").write_text(name)
+        (root / name).chmod(mode)
+    (root / "link").symlink_to("d755/ünï\n⛵")
+    with open(root / "sparse", "wb") as f:
+        f.truncate(256 << 20)
+        f.seek(100 << 20)
+        f.write(b"island")
+    first = publish(berth, s3, root, f"s3://{bucket}/a")
+    (berth.cwd / "r.json").write_bytes(first.out)
+    assert berth("job", "get", "r.json", "-d", "got", env=s3.env).code == 0
+    assert (berth.cwd / "got/sparse").stat().st_blocks * 512 < 1 << 20
+    assert [(berth.cwd / "got" / n).stat().st_mode & 0o777 for n in ("d750", "d755")] == [0o750, 0o755]
+    subprocess.run(["cp", "-a", root, berth.cwd / "copy"], check=True)
+    second = publish(berth, s3, berth.cwd / "copy", f"s3://{bucket}/b")
+    sums = [published(x)["ChecksumSHA256"] for x in (first, second)]
+    bodies = [s3.client.get_object(Bucket=bucket, Key=f"{k}.tar.gz")["Body"].read() for k in "ab"]
+    assert sums[0] == sums[1] and bodies[0] == bodies[1]
+
+
+# ---- interruptions ----
+
+def test_a_get_that_was_killed_does_not_fetch_again_what_is_there(berth, server):
+    server.bucket("b")
+    body = os.urandom(5 * PART)
+    server.put("b", "r.bin", body)
+    wanted = f"s3://b/r.bin,opt=endpoint={server.url}"
+    for part in (3, 4):
+        server.rule(op="get", last=(part + 1) * PART - 1, until="killed", gate="killed", hold_at=PART // 2)
+    maps = lambda: list((berth.cwd / "got.part").rglob("*.map"))
+    with berth.start("job", "get", "--raw", "--no-progress", wanted, "-d", "got") as process:
+        wait_until(lambda: maps() and marked_parts(maps()[0]) == {0, 1, 2})
+        process.kill()
+    server.release("killed")
+    server.wait(lambda: server.active == 0)
+    server.forget()
+    got = berth("job", "get", "--raw", wanted, "-d", "got")
+    assert got.code == 0 and (berth.cwd / "got/r.bin").read_bytes() == body and not (berth.cwd / "got.part").exists(), got
+    assert {part_of(r.range[0]) for r in server.asked(op="get")} == {3, 4}
+
+
+# ---- what fails on the way up ----
+
+def test_PutObject_and_Abort_are_enough_to_leave_nothing_behind(berth, s3, stranger):
+    bucket, root = s3.bucket(), berth.cwd / "out"
+    allow(s3, bucket, ["s3:PutObject", "s3:AbortMultipartUpload"])
+    root.mkdir()
+    (root / "a").write_bytes(os.urandom(30 << 20))
+    with open(root / "b", "wb") as f:  # grows for as long as it is packed
+        f.truncate(1 << 36)
+    with berth.start("publish", "--no-progress", root, f"s3://{bucket}/x", env=stranger.env) as process:
+        wait_until(lambda: s3.client.list_multipart_uploads(Bucket=bucket).get("Uploads"))
+        process.terminate()
+        assert process.wait(60) == 143
+    assert not s3.client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+    assert not s3.client.list_objects_v2(Bucket=bucket).get("Contents")
