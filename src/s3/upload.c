@@ -261,16 +261,20 @@ static int add_part(struct s3_upload *u, unsigned *number, struct err *err)
     return rc;
 }
 
+static int too_many_parts(const char *key, uint64_t part_bytes, struct err *err)
+{
+    err_set(err, ERR_LIMIT, "%.700s: more than %d parts of %llu bytes", key, S3_PARTS_MAX,
+            (unsigned long long)part_bytes);
+    return err_hint(err, "choose larger parts");
+}
+
 static int submit(struct s3_upload *u, struct slot *s, struct err *err)
 {
     if (check_failed(u, err) < 0 || cancel_check(u->s3->cancel, err) < 0 || begin(u, err) < 0 ||
         add_part(u, &s->number, err) < 0)
         return -1;
-    if (s->number > S3_PARTS_MAX) {
-        err_set(err, ERR_LIMIT, "%.700s: more than %d parts of %llu bytes", u->key, S3_PARTS_MAX,
-                (unsigned long long)u->part_bytes);
-        return err_hint(err, "choose larger parts");
-    }
+    if (s->number > S3_PARTS_MAX)
+        return too_many_parts(u->key, u->part_bytes, err);
     s->busy = true; /* no worker knows it yet */
     if (pool_submit(u->pool, send_part, s, err) == 0)
         return 0;
@@ -480,6 +484,13 @@ static int put_parts(struct s3_upload *u, uint64_t size, struct s3_stored *out, 
     return complete(u, out, err);
 }
 
+static int check_part_count(const char *key, uint64_t size, uint64_t part_bytes, struct err *err)
+{
+    if (size / part_bytes + (size % part_bytes != 0) <= S3_PARTS_MAX)
+        return 0;
+    return too_many_parts(key, part_bytes, err);
+}
+
 int s3_put_file(struct s3 *s3, const char *key, int fd, uint64_t size, const struct s3_upload_opts *opts,
                 struct s3_stored *out, struct err *err)
 {
@@ -490,6 +501,8 @@ int s3_put_file(struct s3 *s3, const char *key, int fd, uint64_t size, const str
         chosen.part_bytes = s3_part_bytes(size);
     if (size <= ONE_PUT_BELOW || size <= chosen.part_bytes)
         return put_whole_file(s3, key, fd, size, &chosen, out, err);
+    if (check_part_count(key, size, chosen.part_bytes, err) < 0)
+        return -1;
     struct s3_upload *u = upload_new(s3, key, fd, &chosen, err);
     int rc = u ? put_parts(u, size, out, err) : -1;
     s3_upload_free(u);

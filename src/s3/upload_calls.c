@@ -306,8 +306,10 @@ static int take_completed(const struct completing *c, const struct http_response
                           struct err *err)
 {
     char etag[ETAG_MAX];
-    if (upload_answer_etag(buf_span(&resp->body), etag, err) < 0)
+    if (upload_answer_etag(buf_span(&resp->body), etag, err) < 0) {
+        err_wrap(err, "s3 object %.700s: the answer to its completion", c->key);
         return 1;
+    }
     if (check_etag(c, etag, err) < 0)
         return -1;
     if (!etag[0] && look(c, out))

@@ -1,14 +1,20 @@
 """F10–F12 on the way up, F27, F28: what becomes of a publish when the server is busy, breaks off or answers oddly. F29:
 what becomes of a result that is got when the archive means ill."""
+import base64
 import gzip
+import hashlib
 import io
+import json
 import os
+import random
 import signal
 import tarfile
 
 import pytest
 
+from conftest import bacalhau
 from faults.kit import server, wait_until  # noqa: F401 (a fixture)
+from lab import Engine, read_until
 
 PART = 8 << 20
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
@@ -166,6 +172,181 @@ def test_F28_of_two_attempts_each_leaves_a_whole_object_and_stale_ones_can_be_ab
     assert young.code == 0 and len(bucket.uploads) == 1, young
     stale = berth("publish", "--abort-stale", f"s3://b/r/,opt=endpoint={server.url}", env=KEYS)
     assert stale.code == 0 and bucket.uploads == {} and is_whole(bucket, folder), stale
+
+
+# ---- killed at any instant ----
+
+KILLS = 20
+
+
+def killed_at(berth, server, bytes_seen, dest, folder):
+    """A publish that is killed once the server has seen so many bytes of bodies. What was on its way arrives before this returns."""
+    server.forget()
+    with berth.start("publish", "--no-progress", folder, dest, env=KEYS) as process:
+        server.wait(lambda: sum(r.received for r in server.log) >= bytes_seen or process.poll() is not None)
+        process.kill()
+        process.wait(60)
+    server.wait(lambda: server.active == 0)
+
+
+def test_F28_killed_at_any_instant_nothing_half_is_visible_and_the_next_publish_is_right(berth, server, bucket, folder):
+    """Instants are numbers of bytes that the server has seen; half of the second attempts know nothing of the first."""
+    dest, instants = f"s3://b/r/x.tar.gz,opt=endpoint={server.url}", random.Random(28)
+    reference = berth.cwd / "reference.tar.gz"
+    assert berth("publish", "--no-progress", folder, reference).code == 0
+    right, total = reference.read_bytes(), reference.stat().st_size
+    unfinished = gone_on = 0
+    for round in range(KILLS):
+        bucket.objects.clear()
+        killed_at(berth, server, instants.randrange(total), dest, folder)
+        visible = bucket.objects.get("r/x.tar.gz")
+        assert visible is None or (visible.data == right and server.asked(op="complete")), server.told()
+        unfinished += visible is None and len(bucket.uploads) >= 1
+        server.forget()
+        other = {"XDG_STATE_HOME": str(berth.cwd / f"state-{round}")} if instants.random() < 0.5 else {}
+        done = publish(berth, server, folder, env=other)
+        assert done.code == 0 and bucket.objects["r/x.tar.gz"].data == right, done
+        gone_on += not server.asked(op="create")
+    assert unfinished >= KILLS // 2 and gone_on >= 1, (unfinished, gone_on)
+    swept = berth("publish", "--abort-stale", f"s3://b/r/,opt=endpoint={server.url}", env=KEYS)
+    assert swept.code == 0 and bucket.uploads == {} and bucket.objects["r/x.tar.gz"].data == right, swept
+
+
+def test_F28_plain_files_of_a_killed_publish_have_no_manifest(berth, server, bucket):
+    folder, instants = berth.cwd / "many", random.Random(29)
+    folder.mkdir()
+    for i in range(200):
+        (folder / f"{i:03d}").write_bytes(b"%d" % i * 500)
+    total = sum(p.stat().st_size for p in folder.iterdir())
+    dest = f"s3://b/r,opt=endpoint={server.url},opt=encoding=plain"
+    for _ in range(5):
+        bucket.objects.clear()
+        killed_at(berth, server, instants.randrange(total // 2), dest, folder)
+        assert "r/manifest.json" not in bucket.objects and len(bucket.objects) < 200
+        done = publish(berth, server, folder, "r", options=",opt=encoding=plain")
+        assert done.code == 0 and len(bucket.objects) == 201, done
+        for e in json.loads(bucket.objects["r/manifest.json"].data)["entries"]:
+            assert hashlib.sha256(bucket.objects[f"r/{e['path']}"].data).hexdigest() == e["sha256"]
+
+
+# ---- how a container may end ----
+
+OUTPUT = "echo result > /outputs/r; echo ready; "
+FOREVER = OUTPUT + "while :; do sleep 1; done"
+HOG = OUTPUT + "tail /dev/zero; exit 137"
+
+
+def publishing_job(berth, bucket, cmd, **task):
+    return berth.job(bacalhau([], cmd, ResultPaths=[{"Name": "o", "Path": "/outputs"}],
+                              Publisher={"Type": "s3", "Params": {"Bucket": bucket, "Key": "r/x"}}, **task))
+
+
+def published_of(s3, bucket):
+    """({path: bytes}, the record inside) of what a run published; None: nothing."""
+    if not s3.client.list_objects_v2(Bucket=bucket).get("Contents"):
+        return None
+    body = s3.client.get_object(Bucket=bucket, Key="r/x.tar.gz")["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(body))) as tar:
+        files = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
+    return files, json.loads(files["berth.json"])
+
+
+@pytest.mark.parametrize("cmd, flags, task, code, end", [
+    (OUTPUT + "exit 7", [], {}, 7, "exited"),
+    (FOREVER, ["--timeout", "2s", "--stop-grace", "1s"], {}, 124, "timed_out"),
+    (HOG, [], {"Resources": {"Memory": "32MB"}}, 137, "out_of_memory"),
+], ids=["failed", "timed out", "out of memory"])
+def test_a_job_that_ends_badly_is_published_as_such(berth, s3, engine, cmd, flags, task, code, end):
+    bucket = s3.bucket()
+    done = berth("run", "--engine", engine, "-r", "results", *flags, publishing_job(berth, bucket, cmd, **task), env=s3.env)
+    assert done.code == code, done
+    files, record = published_of(s3, bucket)
+    assert record["end"] == end and record["exit_code"] == code and files["exitCode"] == str(code).encode(), record
+    assert files["outputs/o/r"] == b"result\n" and files["stdout"].startswith(b"ready")
+
+
+def test_a_job_that_somebody_else_stops_is_published_as_it_ended(berth, s3, engine):
+    bucket, seen = s3.bucket(), Engine(engine)
+    job, others = publishing_job(berth, bucket, FOREVER), seen.containers()
+    with berth.start("run", "--engine", engine, "-r", "results", job, env=s3.env) as process:
+        read_until(process.stdout, b"ready")
+        [container] = set(seen.containers().values()) - set(others.values())
+        assert seen.call("POST", f"/containers/{container}/kill?signal=KILL")[0] == 204
+        assert process.wait(60) == 137
+    files, record = published_of(s3, bucket)
+    assert record["end"] == "exited" and record["exit_code"] == 137 and files["outputs/o/r"] == b"result\n"
+
+
+@pytest.mark.parametrize("partial", [False, True], ids=["not", "partial"])
+@pytest.mark.parametrize("sign, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "TERM"])
+def test_a_job_that_is_stopped_is_published_only_where_that_is_wanted(berth, s3, one_engine, sign, code, partial):
+    bucket = s3.bucket()
+    job = publishing_job(berth, bucket, FOREVER)
+    flags = ["--publish-partial"] if partial else []
+    with berth.start("run", "--engine", one_engine, "-r", "results", "--stop-grace", "1s", *flags, job, env=s3.env) as process:
+        read_until(process.stdout, b"ready")
+        process.send_signal(sign)
+        assert process.wait(60) == code
+    found = published_of(s3, bucket)
+    assert (found is not None) == partial
+    if partial:
+        assert found[1]["end"] == "stopped" and found[0]["exitCode"] == str(code).encode() and found[0]["outputs/o/r"] == b"result\n"
+
+
+# ---- a customer's key ----
+
+CUSTOMER_KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+def customer_headers():
+    return {"x-amz-server-side-encryption-customer-algorithm": "AES256", "x-amz-server-side-encryption-customer-key": CUSTOMER_KEY,
+            "x-amz-server-side-encryption-customer-key-md5": base64.b64encode(hashlib.md5(bytes(range(32))).digest()).decode()}
+
+
+@pytest.mark.parametrize("megabytes", [0, 20], ids=["one request", "parts"])
+@pytest.mark.parametrize("encoding", ["gzip", "plain"])
+def test_a_customers_key_goes_with_every_request_that_stores(berth, server, bucket, folder, megabytes, encoding):
+    (folder / "big.bin").write_bytes(os.urandom(megabytes << 20))
+    done = publish(berth, server, folder, options=f",opt=encoding={encoding},opt=sse-c={CUSTOMER_KEY}")
+    assert done.code == 0, done
+    stored = [r for op in ("put", "create", "part", "complete") for r in server.asked(op=op)]
+    assert len(server.asked(op="part")) >= 3 or not megabytes
+    for r in stored:
+        assert {h: r.headers.get(h) for h in customer_headers()} == customer_headers(), r.op
+        signed = r.headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
+        assert set(customer_headers()) <= set(signed), r.op
+    assert CUSTOMER_KEY not in done.errors + done.text
+
+
+@pytest.mark.parametrize("megabytes", [0, 20], ids=["one request", "parts"])
+def test_what_is_stored_under_a_customers_key_opens_with_that_key_only(berth, s3, servers, folder, megabytes):
+    import boto3
+    import botocore.exceptions
+    facts, name = servers["s3"], s3.bucket()
+    (folder / "big.bin").write_bytes(os.urandom(megabytes << 20))
+    dest = f"s3://{name}/x,opt=endpoint={facts['tls']},opt=sse-c={CUSTOMER_KEY}"
+    done = berth("publish", "--no-progress", "--set", f"xfer.ca_file={facts['ca']}", folder, dest, env=s3.env)
+    assert done.code == 0, done
+    client = boto3.client("s3", endpoint_url=facts["tls"], region_name=facts["region"], aws_access_key_id=s3.access,
+                          aws_secret_access_key=s3.secret, verify=facts["ca"])
+    with pytest.raises(botocore.exceptions.ClientError):
+        client.get_object(Bucket=name, Key="x.tar.gz")
+    body = client.get_object(Bucket=name, Key="x.tar.gz", SSECustomerAlgorithm="AES256", SSECustomerKey=bytes(range(32)))["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(body))) as tar:
+        assert tar.extractfile("big.bin").read() == (folder / "big.bin").read_bytes()
+
+
+def test_storage_options_stand_in_a_single_request_too(berth, server, bucket, folder):
+    (folder / "big.bin").unlink()
+    for sse, more in (("AES256", ""), ("aws:kms", ",opt=sse-kms-key-id=K"), ("aws:kms:dsse", "")):
+        server.forget()
+        options = f",opt=tags=a=1&b=2,opt=acl=private,opt=storage-class=STANDARD_IA,opt=sse={sse}{more}"
+        assert publish(berth, server, folder, options=options).code == 0
+        [put] = server.asked(op="put", status=200)
+        h = put.headers
+        assert h["x-amz-tagging"] == "a=1&b=2" and h["x-amz-acl"] == "private" and h["x-amz-storage-class"] == "STANDARD_IA"
+        assert h["x-amz-server-side-encryption"] == sse
+        assert h.get("x-amz-server-side-encryption-aws-kms-key-id") == ("K" if more else None)
 
 
 def test_plain_a_file_that_fails_leaves_no_manifest(berth, server, bucket, folder):

@@ -17,6 +17,10 @@ void fake_play(const struct fake_answer *answers);
 bool fake_played_out(void);
 const char *fake_headers(void); /* that the last request was sent with, one a line */
 
+/* Instead of a script: all is answered by a function, on the thread that asks. NULL: the script again. */
+typedef int fake_server(void *ctx, const struct http_request *req, struct http_response *resp, struct err *err);
+void fake_serve(fake_server *serve, void *ctx);
+
 /* An answer as the engine would show it; release it. */
 void fake_response(struct http_response *out, int status, const char *headers, const char *body);
 
