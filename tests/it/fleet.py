@@ -215,7 +215,8 @@ class Node:
         token = folder / "join.token"
         token.touch(mode=0o600)
         token.write_text(fleet.join_token + "\n")
-        full = {**fleet.env(folder), "BERTH_ENGINE": f"unix://{self.socket}", "BERTH_CACHE_DIR": str(folder / "cache"), **(env or {})}
+        full = {**fleet.env(folder), "BERTH_ENGINE": f"unix://{self.socket}", "BERTH_CACHE_DIR": str(folder / "cache"),
+                "BERTH_NODE_PUBLIC_ONLY": "false", **(env or {})}
         argv = [*fleet.node_program, "node", "start", "--server", url, "--market", fleet.market, "--token-file", token, "--name", self.name,
                 "--state-dir", self.state, *options]
         self.process = Process(self.name, argv, full, fleet.folder)
@@ -263,12 +264,12 @@ http {{
 class Fleet:
     """Servers, a database, a load balancer and a market; nodes are added to it."""
 
-    def __init__(self, berth, servers=2, db="postgres", lease="3s", market="fleet", settings=None, state=None):
+    def __init__(self, berth, servers=2, db="postgres", lease="3s", market="fleet", settings=None, state=None, database=None):
         self.berth, self.market, self.nodes = berth, market, []
         self.node_program = [berth]  # or fake_node.py
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-fleet."))
         self.folder.chmod(0o755)
-        self.database = Postgres(self.folder / "db") if db == "postgres" else None
+        self.database = Postgres(database or self.folder / "db") if db == "postgres" else None
         self.state = state or self.folder / "state"
         self.settings = {"BERTH_SERVE_LEASE": lease, "BERTH_SERVE_REQUESTS_PER_SECOND": "100000", **(settings or {})}
         url = self.database.url if self.database else f"sqlite:{self.state}/market.db"
@@ -380,11 +381,13 @@ def tiny_job(script, results=None):
 
 
 @contextlib.contextmanager
-def small_disk(path, size):
-    """A folder that is a file system of its own, and the file that fills it."""
-    path.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
+def small_disk(size):
+    """A folder that is a file system of its own, and within everybody's reach."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="berth-disk."))
+    path.chmod(0o755)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", path], check=True)
     try:
         yield path
     finally:
         subprocess.run(["umount", "-l", path], check=True)
+        path.rmdir()
