@@ -3,10 +3,13 @@
  *
  * The look is bounded. Half of it goes to the front of the queue; the other half goes on where the last one of this
  * node ended, so that what stands far back behind jobs for other machines is seen as well. */
+#include "base/rng.h"
 #include "market/market_priv.h"
 
+#define SCAN_FIRST     24 /* rows of the first page: mostly enough */
 #define SCAN_PAGE      64
 #define SCAN_PAGES_MAX 16 /* of each half */
+#define SKIP_MAX       64
 #define ROUNDS_MAX     8
 #define OTHERS_MAX     256
 #define VERDICTS_MAX   32 /* of different requirements, remembered within one look */
@@ -16,18 +19,21 @@ struct looking {
     const struct market_caller *c;
     struct node_row node;
     struct arena *a;
-    int64_t now_ms, max_window_ms;
+    int64_t now_ms;
     uint32_t wanted; /* executions, at most */
     struct {         /* whether requirements fit: most jobs of a market ask for the same */
         char *needs;
         bool confidential, fits;
     } verdicts[VERDICTS_MAX];
     size_t verdict_count;
-    struct machine machine; /* what is left of it */
+    struct machine machine; /* less what it runs */
+    uint32_t running;
     char found[CLAIM_CANDIDATES_MAX][EXEC_ID_MAX];
     size_t found_count;
     int64_t at_rank; /* how far the look has come; INT64_MIN: at the beginning, or all seen */
     char at_id[EXEC_ID_MAX];
+    uint64_t skip; /* of what could be taken: others are at it */
+    struct rng rng;
 };
 
 struct candidate {
@@ -60,20 +66,21 @@ static int fits(struct looking *l, const struct candidate *x, bool *out, struct 
 }
 
 /* What the node runs is no longer free. */
-static int count_used(struct market *m, struct node_row *n, uint32_t *running, struct arena *a, struct err *err)
+static int count_used(struct looking *l, struct err *err)
 {
-    struct query q = query_on(m,
+    struct query q = query_on(l->m,
                               "SELECT j.needs, j.confidential FROM executions e JOIN jobs j ON j.id = e.job"
                               " WHERE e.node = $1 AND e.state BETWEEN 1 AND 4",
                               err);
-    query_text(&q, n->id);
-    *running = 0;
+    query_text(&q, l->node.id);
+    l->machine = l->node.machine;
+    l->running = 0;
     while (query_next(&q) == 1) {
         struct needs needs;
-        if (needs_parse(db_col_text(q.s, 0), query_get(&q, 1) != 0, a, &needs, err) < 0)
+        if (needs_parse(db_col_text(q.s, 0), query_get(&q, 1) != 0, l->a, &needs, err) < 0)
             break;
-        decide_use(&n->machine, &needs);
-        ++*running;
+        decide_use(&l->machine, &needs);
+        l->running++;
     }
     query_done(&q);
     return err_is_set(err) ? -1 : 0;
@@ -133,18 +140,24 @@ static int missing_bytes(struct looking *l, const struct candidate *x, uint64_t 
 
 static int consider(struct looking *l, const struct candidate *x, struct err *err)
 {
-    struct offer o = {
-        .queued_ms = x->queued_ms, .max_window_ms = l->max_window_ms, .lost_here = str_eq(x->avoid_node, l->node.id)};
+    struct offer o = {.queued_ms = x->queued_ms,
+                      .max_window_ms = l->node.max_window_ms,
+                      .lost_here = str_eq(x->avoid_node, l->node.id)};
     if (fits(l, x, &o.fits, err) < 0)
         return -1;
     if (!o.fits)
         return 0;
     if (o.lost_here && others_could(l, x, &o.others_could, err) < 0)
         return -1;
-    if (x->has_holds && l->now_ms - x->queued_ms < l->max_window_ms && missing_bytes(l, x, &o.missing_bytes, err) < 0)
+    if (x->has_holds && l->now_ms - x->queued_ms < l->node.max_window_ms &&
+        missing_bytes(l, x, &o.missing_bytes, err) < 0)
         return -1;
     if (decide_place(&o, l->now_ms) != PLACE_TAKE)
         return 0;
+    if (l->skip > 0) {
+        l->skip--;
+        return 0;
+    }
     for (size_t i = 0; i < l->found_count; i++)
         if (str_eq(l->found[i], x->id))
             return 0;
@@ -166,8 +179,8 @@ static void read_candidate(const struct query *q, struct arena *a, struct candid
     x->has_holds = query_get(q, 7) != 0;
 }
 
-/* A page of the queue after (rank, id): how many rows there were. */
-static int read_page(struct looking *l, int64_t rank, const char *id, struct candidate *page, struct err *err)
+/* A page of the queue after where the look is: how many rows there were. */
+static int read_page(struct looking *l, int limit, struct candidate *page, struct err *err)
 {
     struct query q = query_on(l->m,
                               "SELECT e.id, e.job, e.rank, e.queued_ms, e.avoid_node, j.confidential, j.needs,"
@@ -177,10 +190,10 @@ static int read_page(struct looking *l, int64_t rank, const char *id, struct can
                               " ORDER BY e.rank, e.id LIMIT $5",
                               err);
     query_text(&q, l->node.market);
-    query_i64(&q, rank);
-    query_text(&q, id);
+    query_i64(&q, l->at_rank);
+    query_text(&q, l->at_id);
     query_i64(&q, l->now_ms);
-    query_i64(&q, SCAN_PAGE);
+    query_i64(&q, limit);
     int n = 0;
     while (query_next(&q) == 1)
         read_candidate(&q, l->a, &page[n++]);
@@ -197,7 +210,8 @@ static int look_on(struct looking *l, struct err *err)
 {
     struct candidate *page = arena_array(l->a, SCAN_PAGE, sizeof(*page));
     for (int p = 0; page && p < SCAN_PAGES_MAX && !enough(l); p++) {
-        int n = read_page(l, l->at_rank, l->at_id, page, err);
+        const int limit = p == 0 ? SCAN_FIRST : SCAN_PAGE;
+        int n = read_page(l, limit, page, err);
         if (n < 0)
             return -1;
         for (int i = 0; i < n && !enough(l); i++) {
@@ -206,7 +220,7 @@ static int look_on(struct looking *l, struct err *err)
             if (consider(l, &page[i], err) < 0)
                 return -1;
         }
-        if (n < SCAN_PAGE && !enough(l)) { /* the end */
+        if (n < limit && !enough(l)) { /* the end */
             l->at_rank = INT64_MIN;
             l->at_id[0] = '\0';
             return 0;
@@ -242,6 +256,7 @@ static int look(struct looking *l, struct err *err)
 /* ---- Taking */
 
 struct taken {
+    struct job_row j;
     struct exec_row x;
     json_t *claim; /* CLAIM */
     struct needs needs;
@@ -264,7 +279,8 @@ static int add_definition(struct market *m, const struct query *q, const char *j
                     credentials.p ? unseal_json(m, credentials, job, "credentials", err) : json_null(), err);
 }
 
-static json_t *claim_json(struct market *m, const struct query *q, const struct exec_row *x, struct err *err)
+static json_t *claim_json(struct market *m, const struct query *q, const struct job_row *j, const struct exec_row *x,
+                          struct err *err)
 {
     const int at = EXEC_COLUMN_COUNT;
     json_t *o = json_object();
@@ -280,7 +296,7 @@ static json_t *claim_json(struct market *m, const struct query *q, const struct 
     put_i64(o, "timeout_ms", query_get(q, at + 4), err);
     int64_t total = x->facts.total_deadline_ms;
     put_ms(o, "total_left_ms", total == TIME_NEVER ? VALUE_NONE : total - m->tx.now_ms, err);
-    put_bool(o, "confidential", query_get(q, at + 6), err);
+    put_bool(o, "confidential", j->confidential, err);
     return o;
 }
 
@@ -296,29 +312,34 @@ static int lock_found(struct looking *l, uint32_t limit, struct taken *out, size
     while (*n < limit && query_next(&q) == 1) {
         struct taken *t = &out[*n];
         exec_read(&q, &t->x);
-        if (needs_parse(db_col_text(q.s, EXEC_COLUMN_COUNT + 7), query_get(&q, EXEC_COLUMN_COUNT + 6) != 0, l->a,
-                        &t->needs, err) < 0)
+        job_read(&q, EXEC_COLUMN_COUNT + 7, &t->j);
+        if (needs_parse(db_col_text(q.s, EXEC_COLUMN_COUNT + 6), t->j.confidential, l->a, &t->needs, err) < 0)
             break;
         if (!decide_fits(&t->needs, &l->machine))
             continue;
         decide_use(&l->machine, &t->needs);
-        t->claim = claim_json(m, &q, &t->x, err);
+        t->claim = claim_json(m, &q, &t->j, &t->x, err);
         ++*n;
     }
     query_done(&q);
     return err_is_set(err) ? -1 : 0;
 }
 
-static int take(struct looking *l, struct taken *t, struct err *err)
+/* The job as it is now: several executions of one job may be taken in one call, each changes its row. */
+static struct job_row *job_of(struct taken *taken, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (str_eq(taken[k].j.id, taken[i].j.id))
+            return &taken[k].j;
+    return &taken[i].j;
+}
+
+static int take(struct looking *l, struct taken *t, struct job_row *j, struct err *err)
 {
     struct market *m = l->m;
-    struct job_row j;
     struct exec_row *x = &t->x;
     json_t *previous = NULL;
     char reason[REASON_MAX];
-    int rc = job_lock(m, x->job, &j, err);
-    if (rc <= 0)
-        return rc < 0 ? -1 : err_set(err, ERR_CORRUPT, "execution %s has no job", x->id);
     const struct verdict v = {.kind = VERDICT_MOVE, .to = EXEC_CLAIMED};
     memcpy(x->node, l->node.id, sizeof(x->node));
     snprintf(reason, sizeof(reason), "claimed by %s", l->node.id);
@@ -327,29 +348,33 @@ static int take(struct looking *l, struct taken *t, struct err *err)
     x->claimed_ms = m->tx.now_ms;
     x->started_ms = x->exit_code = VALUE_NONE;
     x->facts.lease_until_ms = m->tx.now_ms + m->opts.lease_ms;
-    x->facts.definition_until_ms = j.confidential ? m->tx.now_ms + MARKET_DEFINITION_MS : TIME_NEVER;
-    if (exec_apply(m, &j, x, &v, reason, err) < 0 || uploads_json(m, x->id, x->epoch, &previous, err) < 0)
+    x->facts.definition_until_ms = j->confidential ? m->tx.now_ms + MARKET_DEFINITION_MS : TIME_NEVER;
+    if (exec_apply(m, j, x, &v, reason, err) < 0)
         return -1;
-    return json_put(t->claim, "previous_uploads", previous, err);
+    if (x->facts.attempt > 1 && uploads_json(m, x->id, x->epoch, &previous, err) < 0)
+        return -1;
+    return json_put(t->claim, "previous_uploads", previous ? previous : json_array(), err);
 }
 
-/* Under the node's row: of two claims of one node at the same time each sees what the other took. */
+/* Under the node's row: of two claims of one node at the same time the later one counts again. */
 static int recheck(struct looking *l, uint32_t *free_slots, struct err *err)
 {
-    uint32_t running;
     struct query q = query_on(l->m,
                               "UPDATE nodes SET claims = claims + 1 WHERE id = $1 AND state = 'approved'"
-                              " RETURNING slots",
+                              " RETURNING slots, claims",
                               err);
-    int64_t slots;
     query_text(&q, l->node.id);
-    l->node.machine.used.cpus = 0;
-    l->node.machine.used.memory_bytes = l->node.machine.used.disk_bytes = 0;
-    l->node.machine.used.gpus = 0;
-    if (query_one(&q, &slots) < 0 || count_used(l->m, &l->node, &running, l->a, err) < 0)
+    int rc = query_next(&q);
+    *free_slots = 0;
+    if (rc <= 0)
+        return rc;
+    bool alone = query_get(&q, 1) == l->node.claims + 1;
+    l->node.slots = (uint32_t)query_get(&q, 0);
+    l->node.claims = query_get(&q, 1);
+    query_done(&q);
+    if (!alone && count_used(l, err) < 0)
         return -1;
-    l->machine = l->node.machine;
-    uint32_t left = slots > (int64_t)running ? (uint32_t)slots - running : 0;
+    uint32_t left = l->node.slots > l->running ? l->node.slots - l->running : 0;
     *free_slots = left < l->wanted ? left : l->wanted;
     return 0;
 }
@@ -357,7 +382,7 @@ static int recheck(struct looking *l, uint32_t *free_slots, struct err *err)
 static int take_found(struct looking *l, json_t *claims, struct err *err)
 {
     struct taken *taken = calloc(CLAIM_CANDIDATES_MAX, sizeof(*taken));
-    uint32_t limit;
+    uint32_t limit = 0;
     size_t n = 0;
     if (!taken)
         return err_nomem(err);
@@ -367,7 +392,7 @@ static int take_found(struct looking *l, json_t *claims, struct err *err)
     if (rc == 0 && limit > 0)
         rc = lock_found(l, limit, taken, &n, err);
     for (size_t i = 0; i < n && rc == 0; i++)
-        rc = take(l, &taken[i], err);
+        rc = take(l, &taken[i], job_of(taken, i), err);
     for (size_t i = 0; i < n; i++) {
         if (rc == 0)
             rc = append(claims, taken[i].claim, err);
@@ -383,43 +408,40 @@ static int take_found(struct looking *l, json_t *claims, struct err *err)
 static int prepare(struct looking *l, const json_t *holds, struct err *err)
 {
     struct market *m = l->m;
-    uint32_t running;
     if (market_now(m, &l->now_ms, err) < 0 || node_facts(m, l->c->node, l->now_ms, l->a, &l->node, err) < 0)
         return -1;
     if (holds) {
-        if (market_begin(m, err) < 0)
+        if (market_begin_at(m, l->now_ms, err) < 0)
             return -1;
         if (market_end(m, node_holds_set(m, l->node.id, holds, err), err) < 0)
             return -1;
     }
-    struct query q = query_on(m, "SELECT locality_window_ms FROM markets WHERE address = $1", err);
-    query_text(&q, l->node.market);
-    if (query_one(&q, &l->max_window_ms) < 0 || count_used(m, &l->node, &running, l->a, err) < 0)
+    if (count_used(l, err) < 0)
         return -1;
-    l->machine = l->node.machine;
-    uint32_t left = l->node.slots > running ? l->node.slots - running : 0;
+    uint32_t left = l->node.slots > l->running ? l->node.slots - l->running : 0;
     l->wanted = left < l->wanted ? left : l->wanted;
     return 0;
 }
 
 static int claim(struct looking *l, const json_t *holds, json_t *claims, struct err *err)
 {
-    if (prepare(l, holds, err) < 0)
+    if (prepare(l, holds, err) < 0 || rng_bytes(&l->rng.state, sizeof(l->rng.state), err) < 0)
         return -1;
     if (!node_may_claim(&l->node) || l->wanted == 0)
         return 0;
-    /* Where others took all that was found, what stands behind it is next. */
+    /* Where others took all that was found, what stands behind it is next; not for all of them the same. */
     for (int round = 0; round < ROUNDS_MAX && json_array_size(claims) == 0; round++) {
         if (look(l, err) < 0)
             return -1;
         if (l->found_count == 0)
             return 0;
-        if (market_begin(l->m, err) < 0)
+        if (market_begin_at(l->m, l->now_ms, err) < 0)
             return -1;
         if (market_end(l->m, take_found(l, claims, err), err) < 0)
             return -1;
         if (l->at_rank == INT64_MIN)
             return 0;
+        l->skip = rng_below(&l->rng, SKIP_MAX);
     }
     return 0;
 }

@@ -124,7 +124,7 @@ static int append_log(struct market *m, const struct market_caller *c, const str
         l.offset[stream] += (int64_t)(fresh.n - kept.n);
     }
     *next_offset = (uint64_t)l.offset[stream];
-    market_changed(m, ref->job);
+    market_changed(m, ref->job, false);
     return store_log(m, &l, err);
 }
 

@@ -47,6 +47,13 @@ int market_alive(struct market *m, struct err *err)
     return query_one(&q, &version);
 }
 
+int market_begin_at(struct market *m, int64_t now_ms, struct err *err)
+{
+    m->tx.changed_count = 0;
+    m->tx.now_ms = now_ms;
+    return db_begin(m->db, err);
+}
+
 int market_begin(struct market *m, struct err *err)
 {
     m->tx.changed_count = 0;
@@ -58,20 +65,25 @@ int market_begin(struct market *m, struct err *err)
     return -1;
 }
 
-void market_changed(struct market *m, const char *what)
+void market_changed(struct market *m, const char *what, bool others)
 {
-    for (size_t i = 0; i < m->tx.changed_count; i++)
-        if (str_eq(m->tx.changed[i], what))
-            return;
-    if (m->tx.changed_count < CHANGED_MAX)
-        snprintf(m->tx.changed[m->tx.changed_count++], MARKET_NODE_MAX, "%s", what);
+    size_t i = 0;
+    while (i < m->tx.changed_count && !str_eq(m->tx.changed[i], what))
+        i++;
+    if (i == CHANGED_MAX)
+        return;
+    if (i == m->tx.changed_count) {
+        snprintf(m->tx.changed[i], MARKET_NODE_MAX, "%s", what);
+        m->tx.others[m->tx.changed_count++] = false;
+    }
+    m->tx.others[i] = m->tx.others[i] || others;
 }
 
 /* Other servers hear of it together with the commit. */
 static int tell_others(struct market *m, struct err *err)
 {
     for (size_t i = 0; i < m->tx.changed_count; i++)
-        if (db_notify(m->db, LISTEN_CHANNEL, m->tx.changed[i], err) < 0)
+        if (m->tx.others[i] && db_notify(m->db, LISTEN_CHANNEL, m->tx.changed[i], err) < 0)
             return -1;
     return 0;
 }

@@ -60,7 +60,8 @@ struct market_opts {
     void *now_ctx;
     /* After a commit that somebody may be waiting for; `what` is a market's address (something to claim), a job id (its
      * state or logs) or a node id (something for its control poll). Runs on the calling thread; must not block or call
-     * back. Other servers on the same database hear it through market_listen(). NULL: nobody is told. */
+     * back. Other servers on the same database hear of markets and nodes through market_listen(), and find out about
+     * jobs by asking every second or so. NULL: nobody is told. */
     void (*changed)(void *ctx, const char *what);
     void *changed_ctx;
 };

@@ -24,6 +24,7 @@ struct market {
     struct {
         int64_t now_ms; /* the database's, when the transaction began */
         char changed[CHANGED_MAX][MARKET_NODE_MAX];
+        bool others[CHANGED_MAX]; /* servers are told as well */
         size_t changed_count;
     } tx;
     struct { /* how many may be posted before the queue is counted again */
@@ -40,9 +41,11 @@ const char *schema_claim_sql(struct db *db);
 /* ---- Transactions */
 
 int market_now(struct market *m, int64_t *now_ms, struct err *err);
-int market_begin(struct market *m, struct err *err);       /* sets tx.now_ms */
+int market_begin(struct market *m, struct err *err);                    /* sets tx.now_ms */
+int market_begin_at(struct market *m, int64_t now_ms, struct err *err); /* a time asked for a moment ago */
 int market_end(struct market *m, int rc, struct err *err); /* rc 0: commit and tell, else roll back. Returns rc */
-void market_changed(struct market *m, const char *what);   /* to be told after the commit */
+/* To be told after the commit; `others`: to other servers too, which costs the database something. */
+void market_changed(struct market *m, const char *what, bool others);
 
 /* ---- Queries: parameters in order, errors sticky until run or next. */
 
@@ -129,6 +132,9 @@ struct job_row {
     uint32_t counts[EXEC_STATE_COUNT];
     bool confidential;
 };
+#define JOB_ROW_COLUMNS                                                                                                \
+    "id, market, owner, node, reason, moves, exit_code, finished_ms, queue_timeout_ms, state, counts, confidential"
+void job_read(const struct query *q, int at, struct job_row *j); /* of JOB_ROW_COLUMNS from column `at` on */
 struct exec_row {
     char id[EXEC_ID_MAX], job[MARKET_ID_MAX], market[MARKET_ADDRESS_MAX];
     char node[MARKET_NODE_MAX], avoid_node[MARKET_NODE_MAX], reason[REASON_MAX]; /* node "": none */
@@ -172,13 +178,13 @@ struct node_row {
     char id[MARKET_NODE_MAX], market[MARKET_ADDRESS_MAX], state[16];
     bool ready, live;
     uint32_t slots;
-    int64_t scan_rank;
+    int64_t scan_rank, claims, max_window_ms;
     char scan_id[EXEC_ID_MAX];
     struct machine machine; /* its labels lie in the arena */
 };
 #define NODE_FACTS                                                                                                     \
     "n.id, n.market, n.state, n.ready, n.last_seen_ms, n.slots, n.info, n.labels, n.public_key,"                       \
-    " n.scan_rank, n.scan_id"
+    " n.scan_rank, n.scan_id, n.claims, (SELECT locality_window_ms FROM markets WHERE address = n.market)"
 int node_facts_read(const struct market *m, const struct query *q, int64_t now_ms, struct arena *a,
                     struct node_row *out, struct err *err);
 int node_facts(struct market *m, const char *id, int64_t now_ms, struct arena *a, struct node_row *out,

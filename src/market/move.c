@@ -21,30 +21,32 @@ static void read_counts(struct span text, uint32_t counts[EXEC_STATE_COUNT])
     }
 }
 
+void job_read(const struct query *q, int at, struct job_row *j)
+{
+    query_str(q, at, j->id);
+    query_str(q, at + 1, j->market);
+    query_str(q, at + 2, j->owner);
+    query_str(q, at + 3, j->node);
+    query_str(q, at + 4, j->reason);
+    j->moves = query_get(q, at + 5);
+    j->exit_code = query_get(q, at + 6);
+    j->finished_ms = query_get(q, at + 7);
+    j->queue_timeout_ms = query_get(q, at + 8);
+    j->state = (enum exec_state)query_get(q, at + 9);
+    read_counts(db_col_text(q->s, at + 10), j->counts);
+    j->confidential = query_get(q, at + 11) != 0;
+}
+
 int job_lock(struct market *m, const char *id, struct job_row *j, struct err *err)
 {
-    struct query q = query_on(m,
-                              "UPDATE jobs SET moves = moves + 1 WHERE id = $1 RETURNING id, market, owner, node,"
-                              " reason, moves, exit_code, finished_ms, queue_timeout_ms, state, counts, confidential",
-                              err);
+    struct query q = query_on(m, "UPDATE jobs SET moves = moves + 1 WHERE id = $1 RETURNING " JOB_ROW_COLUMNS, err);
     query_text(&q, id);
     int rc = query_next(&q);
-    if (rc <= 0)
-        return rc;
-    query_str(&q, 0, j->id);
-    query_str(&q, 1, j->market);
-    query_str(&q, 2, j->owner);
-    query_str(&q, 3, j->node);
-    query_str(&q, 4, j->reason);
-    j->moves = query_get(&q, 5);
-    j->exit_code = query_get(&q, 6);
-    j->finished_ms = query_get(&q, 7);
-    j->queue_timeout_ms = query_get(&q, 8);
-    j->state = (enum exec_state)query_get(&q, 9);
-    read_counts(db_col_text(q.s, 10), j->counts);
-    j->confidential = query_get(&q, 11) != 0;
-    query_done(&q);
-    return 1;
+    if (rc == 1) {
+        job_read(&q, 0, j);
+        query_done(&q);
+    }
+    return rc;
 }
 
 int job_store(struct market *m, const struct job_row *j, struct err *err)
@@ -188,14 +190,13 @@ static int drop_definition(struct market *m, const struct exec_row *x, struct er
     return query_run(&q);
 }
 
-/* Those who wait: for work, for an end, for a stop. */
+/* Those who wait, for work or for an end. PostgreSQL lets transactions that notify commit one at a time only, so other
+ * servers hear of work alone, and find the rest by polling. */
 static void tell(struct market *m, const struct job_row *j, const struct exec_row *x, enum exec_state to)
 {
-    market_changed(m, j->id);
+    market_changed(m, j->id, false);
     if (to == EXEC_QUEUED)
-        market_changed(m, x->market);
-    if (x->node[0] && exec_is_ended(to))
-        market_changed(m, x->node);
+        market_changed(m, x->market, true);
 }
 
 static int ask_stop(struct market *m, struct exec_row *x, const struct verdict *v, const char *reason, struct err *err)
@@ -204,7 +205,7 @@ static int ask_stop(struct market *m, struct exec_row *x, const struct verdict *
     x->facts.stop_as = v->to;
     x->facts.stop_by_ms = m->tx.now_ms + MARKET_STOP_GRACE_MS;
     snprintf(x->reason, sizeof(x->reason), "%s", reason);
-    market_changed(m, x->node);
+    market_changed(m, x->node, true);
     return exec_store(m, x, err);
 }
 

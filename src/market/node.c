@@ -57,6 +57,8 @@ int node_facts_read(const struct market *m, const struct query *q, int64_t now_m
     out->slots = (uint32_t)query_get(q, 5);
     out->scan_rank = query_get(q, 9);
     query_str(q, 10, out->scan_id);
+    out->claims = query_get(q, 11);
+    out->max_window_ms = query_get(q, 12);
     return read_machine(db_col_text(q->s, 6), db_col_text(q->s, 7), !db_col_null(q->s, 8), a, &out->machine, err);
 }
 
@@ -237,7 +239,7 @@ static int set_state(struct market *m, const char *id, enum market_node_action a
         return err_set(err, ERR_NOTFOUND, "no node '%.64s'", id);
     if (rc == 0 && action == MARKET_REJECT)
         rc = take_back(m, id, err);
-    market_changed(m, id);
+    market_changed(m, id, true);
     return rc;
 }
 

@@ -396,7 +396,7 @@ static int insert_all(struct market *m, const struct posting *p, struct err *err
     for (uint32_t i = 0; i < p->count; i++)
         if (insert_execution(m, p, i, max_attempts, err) < 0)
             return -1;
-    market_changed(m, p->post->market);
+    market_changed(m, p->post->market, true);
     return insert_lists(m, p, err) < 0 ? -1 : insert_key(m, p, err);
 }
 

@@ -114,7 +114,7 @@ static int store(struct market *m, const char *address, const char *shown, struc
         query_text(&q, address);
         rc = query_run(&q);
     }
-    market_changed(m, address);
+    market_changed(m, address, true);
     return market_end(m, rc, err);
 }
 

@@ -89,8 +89,8 @@ static int define_locked(struct market *m, const char *id, uint32_t index, int64
         return err_set(err, ERR_CHANGED, "execution %u is not claimed under epoch %lld (any more)", index,
                        (long long)epoch);
     x.facts.definition_until_ms = TIME_NEVER;
-    market_changed(m, x.job);
-    market_changed(m, x.node);
+    market_changed(m, x.job, false);
+    market_changed(m, x.node, true);
     return definition_keep(m, x.id, epoch, sealed, err) < 0 ? -1 : exec_store(m, &x, err);
 }
 

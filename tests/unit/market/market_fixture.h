@@ -240,7 +240,7 @@ struct claimed {
 static inline int claim_on(struct market *m, const struct node *n, struct claimed *out)
 {
     json_t *o = NULL;
-    int64_t index, epoch;
+    int64_t index = 0, epoch = 0;
     OK(market_node_claim(m, &n->c, 1, NULL, &o, &err));
     json_t *claims = json_object_get(o, "claims"), *c = json_array_get(claims, 0);
     int count = (int)json_array_size(claims);
