@@ -217,6 +217,22 @@ def test_mistakes_are_told(berth, s3, folder, dest, words):
     assert done.code in (1, 2) and words in done.errors, done
 
 
+@pytest.mark.parametrize("dest", ["s3://b/{job}", "./{job}.tar.gz", "file:///tmp/{job}/x", "./{jobID.tar.gz"])
+def test_an_unknown_placeholder_is_told_before_anything_is_done(berth, dest):
+    done = berth("publish", "nowhere", dest)
+    assert done.code == 2 and "unknown placeholder '{job" in done.errors and "{executionID}" in done.errors, done
+    run = berth("docker", "run", "-p", dest if "://" in dest else "file:///tmp/" + dest, "image", "true")
+    assert run.code in (2, 125) and "unknown placeholder '{job" in run.errors and not (berth.cwd / "berth-job").exists(), run
+
+
+def test_an_unknown_placeholder_in_a_job_is_told_by_validate(berth):
+    job = {"Name": "j", "Type": "batch", "Count": 1, "Tasks": [
+        {"Name": "main", "Engine": {"Type": "docker", "Params": {"Image": "i"}},
+         "Publisher": {"Type": "s3", "Params": {"Bucket": "b-1", "Key": "r/{node}"}}}]}
+    done = berth("validate", berth.job(job))
+    assert done.code != 0 and "unknown placeholder '{node}'" in done.errors + done.text, done
+
+
 # ---- who may ----
 
 def allow(s3, bucket, actions, user="other"):

@@ -202,16 +202,22 @@ def test_a_get_that_was_killed_does_not_fetch_again_what_is_there(berth, server)
 
 # ---- what fails on the way up ----
 
-def test_PutObject_and_Abort_are_enough_to_leave_nothing_behind(berth, s3, stranger):
+@pytest.mark.parametrize("cause", ["interrupted", "denied"])
+def test_PutObject_and_Abort_are_enough_to_leave_nothing_behind(berth, s3, stranger, cause):
     bucket, root = s3.bucket(), berth.cwd / "out"
     allow(s3, bucket, ["s3:PutObject", "s3:AbortMultipartUpload"])
     root.mkdir()
-    (root / "a").write_bytes(os.urandom(30 << 20))
-    with open(root / "b", "wb") as f:  # grows for as long as it is packed
-        f.truncate(1 << 36)
+    (root / "a").write_bytes(os.urandom(32 << 20))
+    for i in range(120):  # each is packed by itself
+        os.link(root / "a", root / f"a{i}")
     with berth.start("publish", "--no-progress", root, f"s3://{bucket}/x", env=stranger.env) as process:
         wait_until(lambda: s3.client.list_multipart_uploads(Bucket=bucket).get("Uploads"))
-        process.terminate()
-        assert process.wait(60) == 143
+        if cause == "denied":
+            allow(s3, bucket, ["s3:AbortMultipartUpload"])
+        else:
+            process.terminate()
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == (1 if cause == "denied" else 143), errors
+    assert cause == "interrupted" or b"s3:PutObject" in errors
     assert not s3.client.list_multipart_uploads(Bucket=bucket).get("Uploads")
     assert not s3.client.list_objects_v2(Bucket=bucket).get("Contents")
