@@ -453,10 +453,10 @@ int market_node_claim(struct market *m, const struct market_caller *c, uint32_t 
         return -1;
     struct looking *l = calloc(1, sizeof(*l));
     json_t *o = json_object(), *claims = json_array();
-    if (!l || !o || !claims)
-        err_nomem(err);
     json_put(o, "claims", claims, err);
-    if (!err_is_set(err)) {
+    if (!l || !o || !claims) {
+        err_nomem(err);
+    } else if (!err_is_set(err)) {
         *l = (struct looking){.m = m, .c = c, .wanted = free_slots, .at_rank = INT64_MIN, .a = arena_new(0, err)};
         if (l->a)
             claim(l, holds, claims, err);

@@ -62,8 +62,8 @@ static int add_upload(struct market *m, const struct exec_row *x, const json_t *
 static int uploads_held(struct market *m, const struct market_caller *c, const struct market_ref *ref,
                         const json_t *record, json_t **previous, struct err *err)
 {
-    struct job_row j;
-    struct exec_row x;
+    struct job_row j = {0};
+    struct exec_row x = {0};
     if (exec_held(m, c, ref, &j, &x, err) < 0 || (record && add_upload(m, &x, record, err) < 0))
         return -1;
     return uploads_json(m, x.id, x.epoch, previous, err);
@@ -85,8 +85,8 @@ int market_node_uploads(struct market *m, const struct market_caller *c, const s
 
 static int commit_held(struct market *m, const struct market_caller *c, const struct market_ref *ref, struct err *err)
 {
-    struct job_row j;
-    struct exec_row x;
+    struct job_row j = {0};
+    struct exec_row x = {0};
     if (exec_held(m, c, ref, &j, &x, err) < 0)
         return -1;
     if (x.facts.stopping)
@@ -168,8 +168,8 @@ static bool is_repeat(const struct market_caller *c, const struct market_ref *re
 static int finish_locked(struct market *m, const struct market_caller *c, const struct market_ref *ref,
                          const struct market_finish *f, enum exec_state outcome, struct err *err)
 {
-    struct job_row j;
-    struct exec_row x;
+    struct job_row j = {0};
+    struct exec_row x = {0};
     int rc = job_lock(m, ref->job, &j, err);
     if (rc == 1)
         rc = exec_load(m, ref->job, ref->index, &x, err);
@@ -191,7 +191,7 @@ static int finish_locked(struct market *m, const struct market_caller *c, const 
 int market_node_finish(struct market *m, const struct market_caller *c, const struct market_ref *x,
                        const struct market_finish *f, struct err *err)
 {
-    enum exec_state outcome;
+    enum exec_state outcome = EXEC_FAILED;
     if (need_node(c, err) < 0 || read_outcome(f, &outcome, err) < 0 || market_begin(m, err) < 0)
         return -1;
     return market_end(m, finish_locked(m, c, x, f, outcome, err), err);

@@ -260,8 +260,8 @@ static int touch(struct market *m, const struct market_caller *c, const struct m
 static int beat(struct market *m, const struct market_caller *c, const struct market_heartbeat *h, json_t *o,
                 struct err *err)
 {
-    struct report reports[MARKET_SLOTS_MAX];
-    struct node_state node;
+    struct report reports[MARKET_SLOTS_MAX] = {0};
+    struct node_state node = {0};
     int64_t required = 0;
     size_t n;
     json_t *renewed = json_array(), *lost = json_array();
@@ -339,7 +339,7 @@ static int add_asked(struct market *m, const char *node, int64_t now_ms, json_t 
 static int add_lost(struct market *m, const struct market_caller *c, const json_t *running, json_t *stop,
                     struct err *err)
 {
-    struct report reports[MARKET_SLOTS_MAX];
+    struct report reports[MARKET_SLOTS_MAX] = {0};
     size_t n;
     if (read_reports(running, reports, &n, err) < 0)
         return -1;
@@ -376,7 +376,7 @@ static int note_told(struct market *m, const char *node, int64_t now_ms, struct 
 int market_node_control(struct market *m, const struct market_caller *c, const json_t *running,
                         int64_t required_version, bool *news, json_t **out, struct err *err)
 {
-    struct node_state node;
+    struct node_state node = {0};
     int64_t now_ms, required = 0;
     if (need_node(c, err) < 0 || market_now(m, &now_ms, err) < 0 || look_at_node(m, c->node, &node, &required, err) < 0)
         return -1;

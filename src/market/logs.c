@@ -100,7 +100,7 @@ static int widen_gap(struct market *m, struct log_row *l, int stream, size_t n, 
 static int append_log(struct market *m, const struct market_caller *c, const struct market_ref *ref, int stream,
                       uint64_t offset, struct span data, uint64_t *next_offset, struct err *err)
 {
-    struct log_row l;
+    struct log_row l = {0};
     if (lock_log(m, c, ref, &l, err) < 0)
         return -1;
     uint64_t known = (uint64_t)l.offset[stream];

@@ -216,8 +216,8 @@ static int take_back(struct market *m, const char *node, struct err *err)
         held[n++].index = (uint32_t)query_get(&q, 1);
     }
     for (size_t i = 0; i < n && !err_is_set(err); i++) {
-        struct job_row j;
-        struct exec_row x;
+        struct job_row j = {0};
+        struct exec_row x = {0};
         if (job_lock(m, held[i].job, &j, err) != 1 || exec_load(m, held[i].job, held[i].index, &x, err) != 1 ||
             !str_eq(x.node, node))
             continue;

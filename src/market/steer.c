@@ -76,8 +76,8 @@ int definition_keep(struct market *m, const char *exec, int64_t epoch, const cha
 static int define_locked(struct market *m, const char *id, uint32_t index, int64_t epoch, const char *sealed,
                          struct err *err)
 {
-    struct job_row j;
-    struct exec_row x;
+    struct job_row j = {0};
+    struct exec_row x = {0};
     int rc = job_lock(m, id, &j, err);
     if (rc == 1)
         rc = exec_load(m, id, index, &x, err);

@@ -31,8 +31,8 @@ static int find_due(struct market *m, struct due out[DUE_BATCH], size_t *n, stru
 
 static int tick_locked(struct market *m, const struct due *d, struct err *err)
 {
-    struct job_row j;
-    struct exec_row x;
+    struct job_row j = {0};
+    struct exec_row x = {0};
     int rc = job_lock(m, d->job, &j, err);
     if (rc == 1)
         rc = exec_load(m, d->job, d->index, &x, err);

@@ -155,9 +155,8 @@ int market_token_list(struct market *m, const struct market_caller *c, const str
     query_text(&q, at.first ? "" : at.id);
     query_i64(&q, at.limit + 1);
     uint32_t n = 0;
-    int rc;
     bool more = false;
-    while ((rc = query_next(&q)) == 1) {
+    while (query_next(&q) == 1) {
         more = n++ == at.limit;
         if (more)
             break;
