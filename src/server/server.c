@@ -15,26 +15,19 @@
 /* --- connections to the database ---------------------------------------------------------------------------------- */
 
 /* A market's address wakes some of its nodes; a job's id or a node's id wakes all that watch it. */
-static void wake(struct server *s, const char *what)
-{
-    bool job = span_starts(span_of(what), SPAN_LIT("j-"));
-    httpd_wake(s->httpd, what, job ? 0 : CLAIM_WAKES);
-}
-
-static void on_changed(void *ctx, const char *what)
+static void wake(void *ctx, const char *what)
 {
     struct server *s = ctx;
-    if (s->httpd)
-        wake(s, what);
+    struct httpd *httpd = atomic_load(&s->httpd);
+    bool job = span_starts(span_of(what), SPAN_LIT("j-"));
+    if (httpd)
+        httpd_wake(httpd, what, job ? 0 : CLAIM_WAKES);
 }
 
 static int open_market(struct server *s, struct market **out, struct err *err)
 {
-    const struct market_opts mo = {.db_url = s->opts.db_url,
-                                   .keys = s->keys,
-                                   .lease_ms = s->opts.lease_ms,
-                                   .changed = on_changed,
-                                   .changed_ctx = s};
+    const struct market_opts mo = {
+        .db_url = s->opts.db_url, .keys = s->keys, .lease_ms = s->opts.lease_ms, .changed = wake, .changed_ctx = s};
     return market_open(out, &mo, err);
 }
 
@@ -183,7 +176,10 @@ static int start_httpd(struct server *s, struct err *err)
         .request_ms = s->opts.request_ms,
         .done = on_done,
     };
-    return httpd_start(&s->httpd, &ho, err);
+    struct httpd *httpd = NULL;
+    int rc = httpd_start(&httpd, &ho, err);
+    atomic_store(&s->httpd, httpd);
+    return rc;
 }
 
 static int start_threads(struct server *s, struct err *err)
@@ -269,11 +265,11 @@ void server_stop(struct server *s)
     if (!s)
         return;
     cancel_raise(&s->stop, CANCEL_STOP);
-    httpd_stop(s->httpd);
     if (s->ticker_runs)
         pthread_join(s->ticker, NULL);
     if (s->listener_runs)
         pthread_join(s->listener, NULL);
+    httpd_stop(s->httpd); /* after the threads, which wake those who wait there */
     for (size_t i = 0; i < s->idle.n; i++)
         market_free(s->idle.v[i]);
     seal_keys_free(s->keys);

@@ -29,7 +29,7 @@
 struct server {
     struct server_opts opts;
     struct seal_keys *keys;
-    struct httpd *httpd;
+    _Atomic(struct httpd *) httpd; /* NULL while it starts: requests may come before its start returns */
     struct httpd_route routes[SERVER_ROUTES_MAX];
     size_t route_count;
     struct metrics metrics;
