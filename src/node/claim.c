@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 
+#define LEASE_PART 3
+
 /* Blocks until something may be claimed; 0: never again. */
 static uint32_t wait_for_slots(struct node *n)
 {
@@ -31,10 +33,19 @@ static void start_all(struct node *n, const json_t *answer, uint64_t asked_ms)
     }
 }
 
+/* The lease counts from before the request: a poll must not wait most of it away. */
+static uint32_t poll_ms(struct node *n)
+{
+    pthread_mutex_lock(&n->mu);
+    uint32_t ms = n->shared.lease_ms / LEASE_PART;
+    pthread_mutex_unlock(&n->mu);
+    return ms < LONG_POLL_MS ? ms : LONG_POLL_MS;
+}
+
 static int claim_some(struct node *n, uint32_t free_slots, struct err *err)
 {
     json_t *answer = NULL, *body = json_object();
-    if (json_put_u64(body, "free", free_slots, err) < 0 || json_put_u64(body, "wait_ms", LONG_POLL_MS, err) < 0) {
+    if (json_put_u64(body, "free", free_slots, err) < 0 || json_put_u64(body, "wait_ms", poll_ms(n), err) < 0) {
         json_decref(body);
         return -1;
     }

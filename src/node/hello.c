@@ -4,7 +4,9 @@
 #include "base/enc.h"
 #include "base/log.h"
 
-#define HOST_MAX 65
+#define HOST_MAX     65
+#define TIMES_MIN_MS 100
+#define TIMES_MAX_MS 600000
 
 static int put_public_key(const struct node *n, json_t *body, struct err *err)
 {
@@ -38,15 +40,17 @@ static int take_welcome(struct node *n, const json_t *answer, struct err *err)
 {
     const json_t *self = json_object_get(answer, "node");
     const char *market = json_get_str(self, "market"), *token = json_get_str(answer, "token");
-    int64_t beat = 0;
+    int64_t beat = 0, lease = 0;
     if (!market || strlen(market) >= sizeof n->market)
         return err_set(err, ERR_PROTOCOL, "%s: the answer to hello names no market", api_server(n->api));
     snprintf(n->market, sizeof n->market, "%s", market);
     if (token && (identity_keep_token(n, token, err) < 0 || api_set_token(n->api, token, err) < 0))
         return -1;
     pthread_mutex_lock(&n->mu);
-    n->shared.heartbeat_ms =
-        json_get_i64(answer, "heartbeat_ms", &beat) && beat >= 100 && beat <= 600000 ? (uint32_t)beat : 15000;
+    if (json_get_i64(answer, "heartbeat_ms", &beat) && beat >= TIMES_MIN_MS && beat <= TIMES_MAX_MS)
+        n->shared.heartbeat_ms = (uint32_t)beat;
+    if (json_get_i64(answer, "lease_ms", &lease) && lease >= TIMES_MIN_MS && lease <= TIMES_MAX_MS)
+        n->shared.lease_ms = (uint32_t)lease;
     if (str_eq(json_get_str(self, "state"), "pending"))
         snprintf(n->shared.readiness, READINESS_MAX, "waiting for approval");
     pthread_mutex_unlock(&n->mu);

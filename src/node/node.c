@@ -12,6 +12,8 @@
 #include <time.h>
 
 #define RESULTS_NAME   "results"
+#define HEARTBEAT_MS   15000 /* until the server has said */
+#define LEASE_MS       45000
 #define SECOND_LOOK_MS 100 /* a second signal only raises the level of what is readable already */
 
 /* --- what all threads use ----------------------------------------------------------------------------------------- */
@@ -111,7 +113,8 @@ static int init(struct node *n, struct err *err)
     pthread_condattr_destroy(&monotonic);
     n->shared.required_wanted = 0;
     n->shared.required_held = -1;
-    n->shared.heartbeat_ms = 15000;
+    n->shared.heartbeat_ms = HEARTBEAT_MS;
+    n->shared.lease_ms = LEASE_MS;
     n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     n->fence_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (n->wake_fd < 0 || n->fence_fd < 0)

@@ -92,7 +92,7 @@ struct node {
         bool ready, drain, beat_now;
         char readiness[READINESS_MAX];
         int64_t required_wanted, required_held; /* versions; -1: none yet */
-        uint32_t heartbeat_ms;
+        uint32_t heartbeat_ms, lease_ms;
         const struct stage *preparing; /* required resources being staged */
         size_t preparing_count;
         struct err fatal;
