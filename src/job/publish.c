@@ -74,6 +74,32 @@ static int on_commit(void *ctx, struct err *err)
     return m->commit(m->ctx, err);
 }
 
+static int on_more(void *ctx, enum s3_grant_for what, unsigned part, struct buf *url, struct err *err)
+{
+    const struct run_market *m = &((struct run *)ctx)->opts->market;
+    return m->more(m->ctx, what, part, url, err);
+}
+
+/* By URLs that the market's server signs. */
+static int publish_managed(const struct run *r, const struct publish_opts *opts, struct publish_result *out,
+                           struct err *err)
+{
+    const struct run_market *m = &r->opts->market;
+    const struct archive_pack_opts pack = {.max_bytes = opts->max_bytes, .cancel = opts->cancel};
+    struct archive_totals totals;
+    struct s3_grant grant;
+    uint64_t bytes = 0;
+    if (archive_measure(r->results.dir_fd, &pack, &bytes, &totals, err) < 0)
+        return -1;
+    AUTO_JSON document = m->grant(m->ctx, bytes, err);
+    struct arena *a = document ? arena_new(0, err) : NULL;
+    int rc = a ? s3_grant_read(document, a, &grant, err) : -1;
+    if (rc == 0)
+        rc = publish_by_grant(r->results.dir_fd, &grant, opts, on_more, out, err);
+    arena_free(a);
+    return rc;
+}
+
 /* Names of a run that no market knows. */
 static int name_alone(struct publishing *p, struct publish_names *names, struct err *err)
 {
@@ -108,6 +134,8 @@ static int publish_now(struct publishing *p, const struct cancel *cancel, struct
         .commit = m->commit ? on_commit : NULL,
         .ctx = r,
     };
+    if (opts.to->kind == PUBLISH_S3MANAGED && m->grant)
+        return publish_managed(r, &opts, out, err);
     return publish_folder(r->results.dir_fd, &opts, out, err);
 }
 
@@ -149,6 +177,17 @@ static int note_time(const struct run *r, json_t *record, struct err *err)
     return 0;
 }
 
+/* Who posted a job to a market has no way to the results folder. */
+static void say_not_published(const struct run *r, struct err *err)
+{
+    if (r->opts->market.job_id) {
+        err_wrap(err, "the results were not published");
+        return;
+    }
+    err_wrap(err, "the results are in %s and were not published", r->opts->results_dir);
+    err_hint(err, "`berth publish` tries again");
+}
+
 int run_publish(struct run *r, json_t *record, struct err *err)
 {
     bool interrupted = cancel_level_of(&r->stop) != CANCEL_NONE;
@@ -158,8 +197,7 @@ int run_publish(struct run *r, json_t *record, struct err *err)
     struct err second = ERR_INIT;
     uint64_t start = clock_mono_ms();
     if (publish_to(r, &result, err) < 0) {
-        err_wrap(err, "the results are in %s and were not published", r->opts->results_dir);
-        err_hint(err, "`berth publish` tries again");
+        say_not_published(r, err);
         json_put_str(record, "publish_error", err->text, &second);
     } else {
         note_published(&result, record, &second);

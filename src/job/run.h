@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "engine/engine.h"
+#include "publish/managed.h"
 #include "publish/publish.h"
 #include "spec/job.h"
 #include "stage/stage.h"
@@ -71,6 +72,10 @@ struct run_opts {
         /* As in publish_opts; on the calling thread. */
         int (*begun)(void *ctx, const struct publish_upload *upload, struct err *err);
         int (*commit)(void *ctx, struct err *err);
+        /* Of publisher s3managed: a grant for about so many bytes (s3/grant.h; owned), and further URLs of it. NULL:
+         * that publisher is refused. */
+        json_t *(*grant)(void *ctx, uint64_t bytes, struct err *err);
+        int (*more)(void *ctx, enum s3_grant_for what, unsigned part, struct buf *url, struct err *err);
         void *ctx;
     } market;
     const struct cancel *cancel;

@@ -112,6 +112,8 @@ static void describe_run(struct execution *e, const struct execution_job *j, str
                    .attempt = e->attempt,
                    .begun = uploads_begun,
                    .commit = uploads_commit,
+                   .grant = uploads_grant,
+                   .more = uploads_more,
                    .ctx = uploads},
         .cancel = &e->cancel,
         .events = {.phase = on_phase,
@@ -150,7 +152,7 @@ struct outcome {
 static void run_job(struct execution *e, const struct execution_job *j, const json_t *previous, struct outcome *o)
 {
     struct run_opts opts;
-    struct uploads uploads;
+    struct uploads uploads = {0};
     pthread_t sender;
     bool logs = !j->job->ops[0].private_logs;
     describe_run(e, j, &uploads, &opts);
@@ -160,6 +162,7 @@ static void run_job(struct execution *e, const struct execution_job *j, const js
     o->rc = job_run(&opts, &o->result, &o->err);
     if (logs)
         logs_end(e, sender);
+    uploads_release(&uploads);
     note_holds(e, j->job, o->result.record);
     o->keep = j->job->publisher.kind == PUBLISH_LOCAL;
 }

@@ -172,10 +172,14 @@ int definition_read(struct execution *e, struct execution_job *out, struct err *
 struct uploads {
     struct execution *exec;
     struct publish_opts access; /* how the job's publisher is reached */
+    char *granted;              /* the upload id of a grant */
 };
+void uploads_release(struct uploads *u);
 void uploads_abort(const struct uploads *u, const json_t *list); /* recorded by earlier attempts */
 int uploads_begun(void *ctx, const struct publish_upload *upload, struct err *err);
 int uploads_commit(void *ctx, struct err *err);
+json_t *uploads_grant(void *ctx, uint64_t bytes, struct err *err);
+int uploads_more(void *ctx, enum s3_grant_for what, unsigned part, struct buf *url, struct err *err);
 
 /* logs.c */
 int logs_start(struct execution *e, pthread_t *thread, struct err *err);

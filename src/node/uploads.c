@@ -61,3 +61,53 @@ int uploads_commit(void *ctx, struct err *err)
     pthread_mutex_unlock(&e->node->mu);
     return held ? 0 : err_set(err, ERR_CANCELLED, "the claim was lost");
 }
+
+/* --- results that the server keeps -------------------------------------------------------------------------------- */
+
+/* Steals `asked`. */
+static json_t *presign(struct uploads *u, json_t *asked, struct err *err)
+{
+    AUTO_JSON body = exec_ref(u->exec, err);
+    json_t *answer = NULL;
+    if (json_put(body, "presign", asked, err) < 0 || exec_call(u->exec, "uploads", body, &answer, NULL, err) < 0)
+        return NULL;
+    return answer;
+}
+
+json_t *uploads_grant(void *ctx, uint64_t bytes, struct err *err)
+{
+    struct uploads *u = ctx;
+    json_t *asked = json_object();
+    json_put_u64(asked, "bytes", bytes, err);
+    AUTO_JSON answer = presign(u, asked, err);
+    json_t *grant = json_object_get(answer, "grant");
+    const char *id = json_get_str(grant, "upload_id");
+    if (answer && !grant)
+        err_set(err, ERR_PROTOCOL, "the server answers without a grant");
+    if (id && !(u->granted = str_dup(id, err)))
+        return NULL;
+    return json_incref(grant);
+}
+
+int uploads_more(void *ctx, enum s3_grant_for what, unsigned part, struct buf *url, struct err *err)
+{
+    struct uploads *u = ctx;
+    json_t *asked = json_object();
+    json_put_str(asked, "upload_id", u->granted ? u->granted : "", err);
+    if (what == S3_GRANT_FOR_PART)
+        json_put_u64(asked, "part", part, err);
+    else
+        json_put_str(asked, "url", what == S3_GRANT_FOR_COMPLETE ? "complete" : "abort", err);
+    AUTO_JSON answer = presign(u, asked, err);
+    const char *given = json_get_str(answer, "url");
+    if (!answer)
+        return -1;
+    buf_adds(url, given ? given : "");
+    return given ? buf_check(url, "URL", err) : err_set(err, ERR_PROTOCOL, "the server answers without a URL");
+}
+
+void uploads_release(struct uploads *u)
+{
+    free(u->granted);
+    u->granted = NULL;
+}
