@@ -37,7 +37,7 @@ static int read_url(const json_t *doc, const char *name, const char **out, struc
 
 static int read_headers(const json_t *doc, struct arena *a, struct s3_grant *out, struct err *err)
 {
-    const json_t *headers = json_object_get(doc, "headers");
+    json_t *headers = json_object_get(doc, "headers");
     if (!headers)
         return 0;
     size_t n = json_object_size(headers), i = 0;
@@ -46,9 +46,7 @@ static int read_headers(const json_t *doc, struct arena *a, struct s3_grant *out
     struct http_header *list = arena_array(a, n + 1, sizeof *list);
     if (!list)
         return arena_check(a, err);
-    /* jansson's iterators take no const, and change nothing. */
-    for (void *at = json_object_iter((json_t *)(uintptr_t)headers); at;
-         at = json_object_iter_next((json_t *)(uintptr_t)headers, at)) {
+    for (void *at = json_object_iter(headers); at; at = json_object_iter_next(headers, at)) {
         list[i] = (struct http_header){json_object_iter_key(at), json_string_value(json_object_iter_value(at))};
         if (!list[i].value || !list[i].name[0])
             return bad(err, "headers", "an object of at most 32 strings");

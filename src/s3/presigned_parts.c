@@ -4,10 +4,13 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/rng.h"
+#include "xfer/retry.h"
 #include "xfer/url.h"
 
-#define SLOTS_MIN 2
-#define SLOTS_MAX 32
+#define SLOTS_MIN      2
+#define SLOTS_MAX      32
+#define COMPLETE_TRIES 3
 
 struct part_slot {
     struct s3_granted *upload;
@@ -43,7 +46,6 @@ struct s3_granted {
 
 static int ask_for_url(struct s3_granted *g, enum s3_grant_for what, unsigned part, struct buf *url, struct err *err)
 {
-    buf_init(url, URL_LENGTH_MAX);
     pthread_mutex_lock(&g->more_mu);
     int rc = g->opts.more(g->opts.ctx, what, part, url, err);
     pthread_mutex_unlock(&g->more_mu);
@@ -55,15 +57,18 @@ static int call(struct s3_granted *g, enum s3_grant_for what, unsigned part, str
                 struct http_response *resp, struct err *err)
 {
     struct err first = ERR_INIT;
-    if (ask->url && presigned_call(&g->opts, g->grant, ask, resp, &first) == 0)
-        return 0;
-    if (!g->opts.more || (ask->url && first.kind != ERR_DENIED)) {
-        if (!ask->url)
-            return err_set(err, ERR_LIMIT, "the grant has URLs for %zu parts, and the results need more",
-                           g->grant->part_count);
-        return err_move(err, &first);
+    *resp = (struct http_response){0};
+    if (ask->url) {
+        if (presigned_call(&g->opts, g->grant, ask, resp, &first) == 0)
+            return 0;
+        if (!g->opts.more || first.kind != ERR_DENIED)
+            return err_move(err, &first);
+    } else if (!g->opts.more) {
+        return err_set(err, ERR_LIMIT, "the grant has URLs for %zu parts, and the results need more",
+                       g->grant->part_count);
     }
     AUTO_BUF url;
+    buf_init(&url, URL_LENGTH_MAX);
     if (ask_for_url(g, what, part, &url, err) < 0)
         return -1;
     ask->url = buf_str(&url);
@@ -223,28 +228,55 @@ int s3_granted_write(struct s3_granted *g, const void *p, size_t n, struct err *
 
 /* ---- the end ---- */
 
+static int take_completed(const struct s3_granted *g, const struct http_response *resp, struct s3_stored *out,
+                          struct err *err)
+{
+    char etag[ETAG_MAX];
+    struct err ignored = ERR_INIT;
+    if (presigned_stored(resp, g->bytes, out, err) < 0)
+        return -1;
+    bool told = !out->etag && upload_answer_etag(buf_span(&resp->body), etag, &ignored) == 0 && etag[0];
+    if (!told || (out->etag = str_dup(etag, err)))
+        return 0;
+    s3_stored_release(out);
+    return -1;
+}
+
 /* A server that took an earlier try, whose answer was lost, says that there is no such upload. */
-static int complete(struct s3_granted *g, struct s3_stored *out, struct err *err)
+static int complete_once(struct s3_granted *g, struct span parts, struct s3_stored *out, struct err *err)
 {
     struct http_response resp;
-    AUTO_BUF body;
-    buf_init(&body, UPLOAD_ANSWER_MAX);
-    upload_write_parts(g->shared.parts, g->shared.part_count, &body);
-    if (buf_check(&body, "list of parts", err) < 0)
-        return -1;
     struct presigned_ask ask = {
-        .method = "POST", .url = g->grant->complete, .body = buf_span(&body), .idle_timeout_ms = COMPLETE_IDLE_MS};
+        .method = "POST", .url = g->grant->complete, .body = parts, .idle_timeout_ms = COMPLETE_IDLE_MS};
     if (call(g, S3_GRANT_FOR_COMPLETE, 0, &ask, &resp, err) < 0) {
         if (err->kind == ERR_NOTFOUND)
             err_hint(err, "it was aborted; or it is complete, and the answer that said so was lost");
         return err_wrap(err, "complete");
     }
-    int rc = presigned_stored(&resp, g->bytes, out, err);
-    char etag[ETAG_MAX];
-    if (rc == 0 && !out->etag && upload_answer_etag(buf_span(&resp.body), etag, err) == 0 && etag[0])
-        out->etag = str_dup(etag, err);
+    int rc = take_completed(g, &resp, out, err);
     http_response_release(&resp);
-    return err_is_set(err) ? -1 : 0;
+    return rc;
+}
+
+/* An error can come after the head said 200; asking again does no harm. */
+static int complete(struct s3_granted *g, struct s3_stored *out, struct err *err)
+{
+    struct rng rng;
+    AUTO_BUF parts;
+    buf_init(&parts, UPLOAD_ANSWER_MAX);
+    upload_write_parts(g->shared.parts, g->shared.part_count, &parts);
+    if (buf_check(&parts, "list of parts", err) < 0 || rng_bytes(&rng, sizeof rng, err) < 0)
+        return -1;
+    for (unsigned attempt = 0;; attempt++) {
+        struct err why = ERR_INIT;
+        if (complete_once(g, buf_span(&parts), out, &why) == 0)
+            return 0;
+        if (why.kind != ERR_TRANSIENT || attempt + 1 == COMPLETE_TRIES)
+            return err_move(err, &why);
+        log_info("s3", "completing again by the grant (try=%u reason=\"%.512s\")", attempt + 2, why.text);
+        if (cancel_sleep_ms(g->opts.cancel, retry_delay_ms(attempt, 0, &rng), err) < 0)
+            return -1;
+    }
 }
 
 int s3_granted_finish(struct s3_granted *g, struct s3_stored *out, struct err *err)

@@ -161,10 +161,11 @@ static void a_refused_url_is_replaced_once(void **state)
     release(&r);
 }
 
-static void an_error_after_200_is_a_failure_and_the_upload_is_aborted(void **state)
+static void an_error_after_200_is_a_failure_and_asked_about_again(void **state)
 {
     (void)state;
     const struct fake_answer script[] = {{"PUT https://h/o?1", 200, "etag: \"p\"\n", NULL},
+                                         {"POST https://h/o?c=", 200, NULL, ERROR_BODY("InternalError")},
                                          {"POST https://h/o?c=", 200, NULL, ERROR_BODY("NoSuchUpload")},
                                          {"DELETE https://h/o?a=", 404, NULL, ERROR_BODY("NoSuchUpload")},
                                          END};
@@ -203,7 +204,7 @@ int main(void)
         cmocka_unit_test(what_is_no_grant_is_refused_without_its_urls),
         cmocka_unit_test(parts_that_the_grant_does_not_hold_are_asked_for),
         cmocka_unit_test(a_refused_url_is_replaced_once),
-        cmocka_unit_test(an_error_after_200_is_a_failure_and_the_upload_is_aborted),
+        cmocka_unit_test(an_error_after_200_is_a_failure_and_asked_about_again),
         cmocka_unit_test(a_part_without_etag_is_a_broken_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
