@@ -21,15 +21,17 @@
 
 struct plain;
 
+/* All are kept for the manifest, so they are small. */
 struct entry {
     struct plain *plain;
     struct entry *next; /* in the order of the walk */
-    char *path;
-    char *target; /* of a link; NULL: a file or a folder */
-    bool folder;
-    int fd; /* of a file, until it is stored */
-    struct stat st;
+    char *target;       /* of a link; NULL: a file or a folder */
+    uint64_t size;
+    struct timespec modified;
     struct digest_value sha256;
+    int fd; /* of a file, until it is stored */
+    bool folder, executable;
+    char path[];
 };
 
 struct plain {
@@ -61,7 +63,7 @@ static int fault(struct plain *p, struct err *err)
 static int put_small(const struct entry *e, const char *key, struct digest_value *sha256, struct s3_stored *stored,
                      struct err *err)
 {
-    size_t n = (size_t)e->st.st_size;
+    size_t n = (size_t)e->size;
     AUTO_STR bytes = malloc(n + 1);
     if (!bytes)
         return err_nomem(err);
@@ -77,7 +79,7 @@ static int hash_file(const struct entry *e, struct digest_value *out, struct err
     struct digest *d = NULL;
     if (digest_open(&d, BIT(DIGEST_SHA256), err) < 0)
         return -1;
-    int rc = digest_fd(d, e->fd, 0, (uint64_t)e->st.st_size, e->plain->opts->cancel, err);
+    int rc = digest_fd(d, e->fd, 0, e->size, e->plain->opts->cancel, err);
     if (rc == 0)
         rc = digest_final(d, DIGEST_SHA256, out, err);
     digest_free(d);
@@ -109,7 +111,7 @@ static int put_large(const struct entry *e, const char *key, struct digest_value
     pthread_t thread;
     if (pthread_create(&thread, NULL, hash_thread, &h) != 0)
         return err_set(err, ERR_SYSTEM, "cannot start a thread");
-    int rc = s3_put_file(e->plain->target.s3, key, e->fd, (uint64_t)e->st.st_size, &how, stored, err);
+    int rc = s3_put_file(e->plain->target.s3, key, e->fd, e->size, &how, stored, err);
     pthread_join(thread, NULL);
     if (rc == 0 && err_is_set(&h.err)) {
         s3_stored_release(stored);
@@ -124,8 +126,8 @@ static int check_unchanged(const struct entry *e, struct err *err)
     struct stat now;
     if (fstat(e->fd, &now) < 0)
         return err_sys(err, "look at %s", e->path);
-    if (now.st_size == e->st.st_size && now.st_mtim.tv_sec == e->st.st_mtim.tv_sec &&
-        now.st_mtim.tv_nsec == e->st.st_mtim.tv_nsec)
+    if ((uint64_t)now.st_size == e->size && now.st_mtim.tv_sec == e->modified.tv_sec &&
+        now.st_mtim.tv_nsec == e->modified.tv_nsec)
         return 0;
     return err_set(err, ERR_CHANGED, "%s changed while it was stored", e->path);
 }
@@ -134,7 +136,7 @@ static int store(struct entry *e, struct err *err)
 {
     struct s3_stored stored = {0};
     AUTO_STR key = str_printf(err, "%s%s", buf_str(&e->plain->prefix), e->path);
-    bool small = (uint64_t)e->st.st_size <= IN_MEMORY_MAX;
+    bool small = e->size <= IN_MEMORY_MAX;
     if (!key || (small ? put_small : put_large)(e, key, &e->sha256, &stored, err) < 0)
         return -1;
     s3_stored_release(&stored);
@@ -154,7 +156,7 @@ static void store_entry(void *ctx)
     if (err_is_set(&err)) {
         err_move(&p->shared.err, &err);
     } else {
-        p->shared.done += (uint64_t)e->st.st_size;
+        p->shared.done += e->size;
         if (p->opts->progress)
             p->opts->progress(p->opts->ctx, p->shared.done, p->total_bytes);
     }
@@ -165,15 +167,15 @@ static void store_entry(void *ctx)
 
 static struct entry *add_entry(struct plain *p, const struct fs_entry *from, struct err *err)
 {
-    struct entry *e = calloc(1, sizeof *e);
-    if (!e || !(e->path = strdup(from->path))) {
-        free(e);
+    size_t n = strlen(from->path);
+    struct entry *e = calloc(1, sizeof *e + n + 1);
+    if (!e) {
         err_nomem(err);
         return NULL;
     }
+    memcpy(e->path, from->path, n + 1);
     e->plain = p;
     e->fd = -1;
-    e->st = from->st;
     *p->end = e;
     p->end = &e->next;
     return e;
@@ -234,7 +236,9 @@ static int add_file(struct plain *p, const struct fs_entry *from, struct err *er
     struct entry *e = add_entry(p, from, err);
     if (!e)
         return -1;
-    e->st = st;
+    e->size = (uint64_t)st.st_size;
+    e->modified = st.st_mtim;
+    e->executable = st.st_mode & 0111;
     e->fd = fd_take(&fd);
     p->totals->files++;
     p->totals->bytes += (uint64_t)st.st_size;
@@ -283,11 +287,11 @@ static int write_entry(const struct entry *e, struct buf *out, struct err *err)
     } else if (e->target) {
         if (json_put_str(line, "link", e->target, err) < 0)
             return -1;
-    } else if (json_put_u64(line, "size", (uint64_t)e->st.st_size, err) < 0 ||
+    } else if (json_put_u64(line, "size", e->size, err) < 0 ||
                json_put_str(line, "sha256", digest_hex(hex, &e->sha256), err) < 0) {
         return -1;
     }
-    if (!e->folder && !e->target && (e->st.st_mode & 0111) && json_put(line, "executable", json_true(), err) < 0)
+    if (e->executable && json_put(line, "executable", json_true(), err) < 0)
         return -1;
     return json_write(line, false, out, err);
 }
@@ -388,7 +392,6 @@ int publish_plain(int dir_fd, const struct publish_opts *opts, struct publish_re
         struct entry *e = p.first;
         p.first = e->next;
         auto_close(&e->fd);
-        free(e->path);
         free(e->target);
         free(e);
     }
