@@ -84,7 +84,8 @@ static int read_results(struct wanted *w, const char *id, const json_t *answer, 
     AUTO_STR name = job_short_name(id, err);
     if (!name)
         return -1;
-    w->all.v[first].id = arena_dup(w->arena, name);
+    if (name[0])
+        w->all.v[first].id = arena_dup(w->arena, name);
     return arena_check(w->arena, err);
 }
 
@@ -115,7 +116,7 @@ static int read_place(struct wanted *w, const char *text, struct err *err)
     AUTO_STR name = job_short_name(one.input.kind == SOURCE_S3 ? one.input.s3.key : one.input.url.url, err);
     if (!name)
         return -1;
-    one.id = arena_dup(w->arena, name);
+    one.id = name[0] ? arena_dup(w->arena, name) : NULL;
     return arena_check(w->arena, err) < 0 ? -1 : job_executions_add(&w->all, &one, err);
 }
 

@@ -65,8 +65,11 @@ static int read_grant(struct destination *d, const char *path, struct err *err)
     buf_init(&text, S3_GRANT_BYTES_MAX);
     if (fs_read_file(AT_FDCWD, in ? "/dev/stdin" : path, S3_GRANT_BYTES_MAX, &text, err) < 0)
         return -1;
-    d->document = json_parse(buf_span(&text), err);
+    struct err unsaid = ERR_INIT; /* it quotes what it stumbled over, which may be a signature */
     d->granted = true;
+    d->document = json_parse(buf_span(&text), &unsaid);
+    if (!d->document)
+        err_set(err, ERR_INVALID, "not a grant: this is not JSON");
     if (!d->document || s3_grant_read(d->document, d->arena, &d->grant, err) < 0)
         return err_wrap(err, "%s", in ? "standard input" : path);
     return 0;

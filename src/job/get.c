@@ -9,9 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#define FETCHED       "fetched"
-#define OUT           "out"
-#define MANIFEST_NAME "manifest.json"
+#define FETCHED "fetched"
+#define OUT     "out"
 
 /* ---- what was published ---- */
 
@@ -157,13 +156,13 @@ static json_t *read_manifest(const struct getting *g, const char *name, struct e
     AUTO_BUF text;
     buf_init(&text, GET_MANIFEST_MAX);
     int64_t form = 0;
-    if (!str_eq(name, MANIFEST_NAME))
+    if (!str_eq(name, GET_MANIFEST))
         return NULL;
     if (fs_read_file(g->fetched_fd, name, GET_MANIFEST_MAX, &text, err) < 0)
         return NULL;
     AUTO_JSON manifest = json_parse(buf_span(&text), err);
     if (manifest && (!json_get_i64(manifest, "berth_manifest", &form) || form != 1))
-        err_set(err, ERR_UNSUPPORTED, MANIFEST_NAME ": not a manifest that this version knows");
+        err_set(err, ERR_UNSUPPORTED, GET_MANIFEST ": not a manifest that this version knows");
     return err_is_set(err) ? NULL : json_incref(manifest);
 }
 

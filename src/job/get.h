@@ -61,8 +61,8 @@ int job_executions_add(struct job_executions *x, const struct job_execution *one
 /* Give all their names: their indexes, where all have one of their own; else likewise their ids; else 0, 1, 2, … */
 int job_executions_name(struct job_executions *x, struct arena *a, struct err *err);
 
-/* The id of whose results a key, file or id names: "r/e-1a2b3c4d5e6f.tar.gz" gives "1a2b3c4d"; other names stay, up to
- * a dot. Safe as a part of a file's name. Owned. */
+/* The id of whose results a key, file or id names: "r/e-1a2b3c4d5e6f.tar.gz" gives "1a2b3c4d"; a manifest is
+ * called as its prefix is; other names stay, up to a dot. Safe as a part of a file's name. Owned. */
 char *job_short_name(const char *of, struct err *err);
 
 /* Fetch all to opts->dir: each to its own folder, or merged into one (see docs/guide-results.md). The folder appears

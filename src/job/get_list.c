@@ -7,9 +7,11 @@
 
 char *job_short_name(const char *of, struct err *err)
 {
-    struct span base = path_basename(span_of(of)), id, rest;
-    span_cut(base, '?', &id, &rest);
-    span_cut(id, '.', &id, &rest);
+    struct span whole, rest, id, manifest = SPAN_LIT("/" GET_MANIFEST);
+    span_cut(span_of(of), '?', &whole, &rest);
+    if (span_ends(whole, manifest)) /* all are called so; the prefix tells them apart */
+        whole.n -= manifest.n;
+    span_cut(path_basename(whole), '.', &id, &rest);
     if (span_starts(id, SPAN_LIT("j-")) || span_starts(id, SPAN_LIT("e-")))
         id = span_head((struct span){id.p + 2, id.n - 2}, SHORT_ID_CHARS);
     AUTO_BUF name;

@@ -4,6 +4,7 @@
 
 #include "job/get.h"
 
+#define GET_MANIFEST     "manifest.json"
 #define GET_MANIFEST_MAX ((size_t)512 << 20)
 
 /* One get under way: "<dir>.part" holds "fetched", and "out", which becomes the folder. */

@@ -151,6 +151,12 @@ def test_a_grant_that_is_none_is_told(berth, document, words):
     assert done.code == 2 and words in done.errors and "secret" not in done.errors, done
 
 
+def test_a_grant_that_is_cut_off_is_told_without_what_it_holds(berth):
+    (berth.cwd / "out").mkdir()
+    done = berth("publish", "--grant", "-", "out", input=b'{"version": 1, "method": "put", "url": "https://h/o?X-Amz-Signature=abcdef')
+    assert done.code == 2 and "not JSON" in done.errors and "Signature" not in done.errors, done
+
+
 def test_s3managed_needs_a_grant(berth):
     (berth.cwd / "out").mkdir()
     done = berth("publish", "out", "s3managed")

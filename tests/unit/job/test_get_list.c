@@ -63,10 +63,11 @@ static void short_names_are_safe_as_file_names(void **state)
     } rows[] = {
         {"j-1a2b3c4d5e6f", "1a2b3c4d"},
         {"r/e-1a2b3c4d5e6f.tar.gz", "1a2b3c4d"},
-        {"https://h/x/res.tar.gz?X=/../y", "y"},
+        {"https://h/x/res.tar.gz?X=/../y", "res"},
         {"https://h/res.tar.gz?X=1", "res"},
         {"a b\n.tar.gz", "a-b-"},
         {"..", ""},
+        {"r/e-1a2b3c4d5e6f/manifest.json", "1a2b3c4d"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err err = ERR_INIT;
