@@ -1,6 +1,7 @@
 """A market of real processes: servers on one database, a load balancer before them, nodes with engines that run nothing.
 
 All of it can be killed, frozen and started again at any moment, and is gone when the fleet is closed."""
+import base64
 import contextlib
 import http.client
 import json
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 PATIENCE = 90  # seconds for anything to come about
@@ -345,6 +347,14 @@ class Fleet:
     def job(self, job_id, *include):
         return self.poster.get(f"{JOBS}/{job_id}" + (f"?include={','.join(include)}" if include else ""))
 
+    def output(self, job_id, index=0):
+        """What the job wrote to stdout and stderr, as the server has it."""
+        request = urllib.request.Request(f"{self.urls[0]}{JOBS}/{job_id}/logs?index={index}",
+                                         headers={"Authorization": f"Bearer {self.poster.token}"})
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            data = [json.loads(line[5:]) for line in answer if line.startswith(b"data:")]
+        return b"".join(base64.b64decode(d["data"]) for d in data if "data" in d).decode()
+
     def await_end(self, job_id):
         """The job as it ended."""
         def ended():
@@ -371,10 +381,12 @@ class Fleet:
         self.close()
 
 
-def tiny_job(script, results=None):
+def tiny_job(script, results=None, inputs=None):
     """A job of the tiny engine (tiny_engine.py says what it may do); `results`: a folder of its own to publish."""
     job = {"Name": "tiny", "Type": "batch", "Count": 1, "Tasks": [
         {"Name": "main", "Engine": {"Type": "docker", "Params": {"Image": "tiny", "EnvironmentVariables": [f"TINY={json.dumps(script)}"]}}}]}
+    if inputs:
+        job["Tasks"][0]["InputSources"] = inputs
     if results:
         job["Tasks"][0]["ResultPaths"] = [{"Name": "outputs", "Path": results}]
     return job
