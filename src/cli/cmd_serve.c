@@ -119,6 +119,7 @@ static int serve(struct cli *cli, const char *state, struct wiring *w, struct er
         .requests_per_second = (unsigned)config_number(c, SETTING_SERVE_RATE),
         .request_ms = (uint32_t)config_number(c, SETTING_SERVE_REQUEST),
         .presign_s = (unsigned)(config_number(c, SETTING_SERVE_PRESIGN) / 1000),
+        .managed = config_text(c, SETTING_SERVE_MANAGED),
         .http = w->http,
     };
     wiring_access(cli, &access);

@@ -51,6 +51,8 @@
     X(SERVE_RATE, "serve.requests_per_second", NUMBER, "0", "of one token or address; 0: 200")                         \
     X(SERVE_REQUEST, "serve.request_timeout", DURATION, "30s", "how long a request may take to arrive whole")          \
     X(SERVE_LEASE, "serve.lease", DURATION, "45s", "how long a node holds a job without a sign of life")               \
+    X(SERVE_MANAGED, "serve.managed_bucket", TEXT, NULL,                                                               \
+      "s3://BUCKET/PREFIX where results of publishers s3managed go, by the server's own credentials")                  \
     X(SERVE_PRESIGN, "serve.presign", DURATION, "30m", "how long URLs of results are good for")                        \
     X(NODE_STATE_DIR, "node.state_dir", TEXT, NULL, "where `berth node start` keeps its id, token and keys")           \
     X(NODE_ALLOW_BUCKETS, "node.allow_buckets", LIST, "",                                                              \

@@ -364,20 +364,14 @@ void s3_location(struct s3 *s3, const char *key, struct buf *out)
 
 /* ---- pre-signed URLs ---- */
 
-int s3_presign_get(struct s3 *s3, const char *key, const char *version_id, uint32_t expires_s, struct buf *url,
-                   struct err *err)
+int s3_presign(struct s3 *s3, const char *method, const char *key, struct span query, uint32_t expires_s,
+               struct buf *url, struct err *err)
 {
     if (s3->sse_key)
         return err_set(err, ERR_UNSUPPORTED, "a signed URL can't carry a customer's encryption key (SSE-C)");
     if (s3_settle(s3, err) < 0)
         return -1;
-    AUTO_BUF query;
-    buf_init(&query, S3_URL_MAX);
-    if (s3_version_query(version_id, &query, err) < 0)
-        return -1;
-    if (s3->requester_pays)
-        buf_addf(&query, "%sx-amz-request-payer=requester", query.n ? "&" : "");
-    const struct s3_ask ask = {.action = S3_ACTION_GET, .method = "GET", .key = key};
+    const struct s3_ask ask = {.action = S3_ACTION_GET, .method = method, .key = key};
     AUTO_BUF plain;
     buf_init(&plain, S3_URL_MAX);
     AUTO(creds_keys_release) struct creds_keys who = {0};
@@ -386,13 +380,13 @@ int s3_presign_get(struct s3 *s3, const char *key, const char *version_id, uint3
 
     char region[S3_REGION_MAX];
     s3_region_now(s3, region);
-    struct sigv4_request req = {.method = "GET",
+    struct sigv4_request req = {.method = method,
                                 .payload_hash = SIGV4_EMPTY_PAYLOAD,
                                 .region = region,
                                 .service = "s3",
                                 .now_ms = s3_clock_now(s3)};
     split_url(buf_str(&plain), &req);
-    req.query = buf_span(&query);
+    req.query = query;
     buf_add_span(url, buf_span(&plain));
     buf_addc(url, '?');
     AUTO_BUF signed_query;
@@ -401,4 +395,16 @@ int s3_presign_get(struct s3 *s3, const char *key, const char *version_id, uint3
         return -1;
     buf_add_span(url, buf_span(&signed_query));
     return buf_check(url, "signed URL", err);
+}
+
+int s3_presign_get(struct s3 *s3, const char *key, const char *version_id, uint32_t expires_s, struct buf *url,
+                   struct err *err)
+{
+    AUTO_BUF query;
+    buf_init(&query, S3_URL_MAX);
+    if (s3_version_query(version_id, &query, err) < 0)
+        return -1;
+    if (s3->requester_pays)
+        buf_addf(&query, "%sx-amz-request-payer=requester", query.n ? "&" : "");
+    return s3_presign(s3, "GET", key, buf_span(&query), expires_s, url, err);
 }

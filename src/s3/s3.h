@@ -137,7 +137,11 @@ extern const struct xfer_source s3_xfer_source; /* source_ctx: struct s3_fetch *
  * done(). */
 const struct s3_object *s3_fetch_learned(const struct s3_fetch *f);
 
-/* A URL that lets its holder fetch the object until it expires: 1 to 604,800 seconds. */
+/* A URL that lets its holder make this one request until it expires: 1 to 604,800 seconds. `query` is encoded
+ * already. */
+int s3_presign(struct s3 *s3, const char *method, const char *key, struct span query, uint32_t expires_s,
+               struct buf *url, struct err *err);
+/* Likewise, to fetch an object. */
 int s3_presign_get(struct s3 *s3, const char *key, const char *version_id, uint32_t expires_s, struct buf *url,
                    struct err *err);
 

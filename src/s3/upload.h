@@ -91,6 +91,11 @@ bool s3_upload_outdated(struct s3_upload *u);
 int s3_upload_finish(struct s3_upload *u, struct s3_stored *out, struct err *err);
 void s3_upload_free(struct s3_upload *u); /* aborts what was not finished, also when cancelled */
 
+/* Begin an upload in parts that others carry on by pre-signed URLs; they can state no checksum but Content-MD5. Gives
+ * up after a few seconds. */
+int s3_upload_begin(struct s3 *s3, const char *key, const struct s3_put_opts *opts, char id[S3_UPLOAD_ID_MAX],
+                    struct err *err);
+
 /* Uploads that were begun and neither completed nor aborted, of keys that start with `prefix`. Needs
  * s3:ListBucketMultipartUploads. Strings are valid during the call; a return other than 0 ends the listing with it. */
 struct s3_unfinished {

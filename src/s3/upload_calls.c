@@ -11,6 +11,7 @@
 
 #define QUERY_MAX        ((size_t)8 << 10)
 #define COMPLETE_TRIES   5
+#define HASTY_TRIES      2               /* where somebody waits for the answer who can come again */
 #define BUSY_PATIENCE_MS UINT64_C(60000) /* with a server that asks to slow down, beyond what tries take */
 
 /* ---- headers ---- */
@@ -58,7 +59,8 @@ static int ask(struct s3 *s3, const struct s3_ask *ask_for, struct http_response
     uint64_t start = clock_mono_ms();
     if (s3_exchange(s3, ask_for, NULL, resp, err) < 0)
         return -1;
-    while (is_busy(resp) && !ask_for->cleaning_up && clock_mono_ms() - start < BUSY_PATIENCE_MS) {
+    while (is_busy(resp) && ask_for->tries != HASTY_TRIES && !ask_for->cleaning_up &&
+           clock_mono_ms() - start < BUSY_PATIENCE_MS) {
         http_response_release(resp);
         if (s3_exchange(s3, ask_for, NULL, resp, err) < 0)
             return -1;
@@ -162,8 +164,8 @@ int s3_put(struct s3 *s3, const char *key, const struct s3_body *body, const str
 
 /* ---- parts ---- */
 
-static int create_once(struct s3 *s3, const char *key, const struct s3_put_opts *opts, char id[S3_UPLOAD_ID_MAX],
-                       enum sums_known *sums, struct err *err)
+static int create_once(struct s3 *s3, const char *key, const struct s3_put_opts *opts, unsigned tries,
+                       char id[S3_UPLOAD_ID_MAX], enum sums_known *sums, struct err *err)
 {
     struct headers h = {0};
     struct fault f;
@@ -177,7 +179,7 @@ static int create_once(struct s3 *s3, const char *key, const struct s3_put_opts 
                              .query = SPAN_LIT("uploads="),
                              .headers = h.v,
                              .header_count = h.n,
-                             .tries = UPLOAD_TRIES};
+                             .tries = tries};
     if (ask(s3, &a, &resp, &f, err) < 0)
         return -1;
     bool ok = s3_ok(resp.status), again = !ok && known == SUMS_UNKNOWN && refuses_sums(&f);
@@ -194,8 +196,15 @@ int upload_create(struct s3 *s3, const char *key, const struct s3_put_opts *opts
                   enum sums_known *sums, struct err *err)
 {
     *sums = sums_known(s3);
-    int rc = create_once(s3, key, opts, id, sums, err);
-    return rc == 1 ? create_once(s3, key, opts, id, sums, err) : rc;
+    int rc = create_once(s3, key, opts, UPLOAD_TRIES, id, sums, err);
+    return rc == 1 ? create_once(s3, key, opts, UPLOAD_TRIES, id, sums, err) : rc;
+}
+
+int s3_upload_begin(struct s3 *s3, const char *key, const struct s3_put_opts *opts, char id[S3_UPLOAD_ID_MAX],
+                    struct err *err)
+{
+    enum sums_known sums = SUMS_MD5;
+    return s3_settle(s3, err) < 0 ? -1 : create_once(s3, key, opts, HASTY_TRIES, id, &sums, err);
 }
 
 static int id_query(const char *id, struct buf *out, struct err *err)

@@ -60,17 +60,14 @@ static struct refusal refusal_of(enum err_kind kind)
 }
 
 /* What the database says of its own troubles is for the log: it may name hosts and paths. */
-static void put_words(json_t *error, const struct refusal *r, const struct err *e, struct err *err)
+static const char *words_for(const struct call *c, const struct refusal *r, const struct err *e)
 {
-    const char *message = r->status == 500         ? "the server failed"
-                          : r->status != 503       ? e->text
-                          : e->kind == ERR_NOSPACE ? "the server's database has no room left"
-                                                   : "the server's database is busy, or does not answer";
-    const char *hint = r->status == 500 ? "its log says why" : r->status == 503 ? "try again a little later" : e->hint;
-    json_put_str(error, "code", r->code, err);
-    json_put_str(error, "message", message, err);
-    if (*hint)
-        json_put_str(error, "hint", hint, err);
+    if (r->status < 500 || c->worded)
+        return e->text;
+    if (r->status == 500)
+        return "the server failed";
+    return e->kind == ERR_NOSPACE ? "the server's database has no room left"
+                                  : "the server's database is busy, or does not answer";
 }
 
 static void put_error(struct call *c, const struct refusal *r, const struct err *e, json_t *more)
@@ -78,7 +75,11 @@ static void put_error(struct call *c, const struct refusal *r, const struct err 
     struct err err = ERR_INIT;
     AUTO_JSON out = json_object();
     json_t *error = json_object();
-    put_words(error, r, e, &err);
+    const char *hint = r->status == 500 ? "its log says why" : r->status == 503 ? "try again a little later" : e->hint;
+    json_put_str(error, "code", r->code, &err);
+    json_put_str(error, "message", words_for(c, r, e), &err);
+    if (*hint)
+        json_put_str(error, "hint", hint, &err);
     json_put(out, "error", error, &err);
     if (more)
         json_object_update_missing(out, more);
@@ -272,7 +273,7 @@ static void answer_call(struct call *c, int rc, json_t *out, const struct err *e
         struct refusal r = refusal_of(err->kind);
         if (r.status == 403 && !c->known)
             r = (struct refusal){401, "unauthenticated"};
-        put_error(c, &r, err, out);
+        put_error(c, &r, err, err->kind == ERR_REFUSED ? out : NULL); /* next_offset of a log with a gap */
     } else if (!c->answered) {
         c->resp->status = c->status;
         if (json_write(out, false, &c->resp->body, &writing) < 0)

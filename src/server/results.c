@@ -1,6 +1,6 @@
-/* URLs for published results, signed with the keys that the job's poster brought, for that poster alone. The server's
- * own are not used: a node says where it published, and could name whatever those keys open. Nothing of what it says
- * makes this server send a request either. */
+/* URLs for published results. The keys that the job's poster brought sign them, for that poster alone; the server's own
+ * only what lies in the job's own folder of the place for managed results: a node says where it published, and could
+ * name whatever those keys open. Nothing of what it says makes this server send a request either. */
 #include "server/server_priv.h"
 
 #include "base/clock.h"
@@ -64,7 +64,12 @@ static int add_url(struct call *c, const char *job, json_t *result, const struct
     buf_init(&url, URL_MAX);
     if (!str_eq(json_get_str(published, "Type"), "s3") || str_empty(bucket) || str_empty(key))
         return 0;
-    if (sign(c, params, keys, seconds, &url, &signing) < 0) {
+    bool managed = managed_holds(c->s->managed, job, bucket, key);
+    if (!managed && !keys)
+        return 0;
+    const char *version = json_get_str(params, "VersionID");
+    if ((managed ? managed_get_url(c->s->managed, key, version, seconds, &url, &signing)
+                 : sign(c, params, keys, seconds, &url, &signing)) < 0) {
         log_debug("server", "no URL for a result of %s: %s", job, signing.text);
         return 0; /* whoever has the keys can get it without */
     }
@@ -80,11 +85,11 @@ int results_sign(struct call *c, const char *job, json_t *results, struct err *e
     struct err none = ERR_INIT;
     json_t *secrets = NULL;
     int rc = 0;
-    if (market_job_secrets(c->m, &c->caller, job, &secrets, &none) < 0)
-        return none.kind == ERR_NOTFOUND ? 0 : err_move(err, &none);
-    if (posters_keys(secrets, &keys))
-        for (size_t i = 0; i < json_array_size(results) && rc == 0; i++)
-            rc = add_url(c, job, json_array_get(results, i), &keys, err);
+    if (market_job_secrets(c->m, &c->caller, job, &secrets, &none) < 0 && none.kind != ERR_NOTFOUND)
+        return err_move(err, &none);
+    bool own = posters_keys(secrets, &keys);
+    for (size_t i = 0; i < json_array_size(results) && rc == 0; i++)
+        rc = add_url(c, job, json_array_get(results, i), own ? &keys : NULL, err);
     market_secrets_free(secrets);
     return rc;
 }

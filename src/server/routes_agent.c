@@ -2,8 +2,10 @@
 #include "server/server_priv.h"
 
 #include "base/enc.h"
+#include "s3/upload.h"
 
-#define NODE "/api/v1/node/"
+#define NODE              "/api/v1/node/"
+#define PRESIGNED_URL_MAX 16384
 
 static int read_ref(const struct call *c, struct market_ref *x, struct err *err)
 {
@@ -132,13 +134,45 @@ static int logs(struct call *c, json_t **out, struct err *err)
     return rc;
 }
 
+/* {"bytes": N} asks for a grant, {"upload_id", "part": N} or {"upload_id", "url": "complete" or "abort"} for one more
+ * URL of it. */
+static int presign(struct call *c, const struct market_ref *x, const json_t *asked, json_t *out, struct err *err)
+{
+    int64_t bytes = 0, part = 0;
+    const char *id = json_get_str(asked, "upload_id"), *last = json_get_str(asked, "url");
+    if (!c->s->managed)
+        return err_set(err, ERR_UNSUPPORTED, "presign: this server has no place for managed results");
+    if (!id) {
+        json_t *grant = NULL;
+        if (json_object_get(asked, "bytes") && (!json_get_i64(asked, "bytes", &bytes) || bytes < 0))
+            return err_set(err, ERR_INVALID, "presign.bytes: must be a whole number from 0");
+        int rc = managed_grant(c->s->managed, x, (uint64_t)bytes, &grant, err);
+        return rc < 0 ? (json_decref(grant), -1) : json_put(out, "grant", grant, err);
+    }
+    json_get_i64(asked, "part", &part);
+    bool ending = str_eq(last, "complete") || str_eq(last, "abort");
+    if (ending == (part != 0) || part < 0 || part > S3_PARTS_MAX)
+        return err_set(err, ERR_INVALID, "presign: either part, from 1 to %d, or url: complete or abort", S3_PARTS_MAX);
+    AUTO_BUF url;
+    buf_init(&url, PRESIGNED_URL_MAX);
+    return managed_url(c->s->managed, x, id, (unsigned)part, last, &url, err) < 0
+               ? -1
+               : json_put_str(out, "url", buf_str(&url), err);
+}
+
 static int uploads(struct call *c, json_t **out, struct err *err)
 {
     struct market_ref x;
-    const json_t *record = NULL;
-    if (read_ref(c, &x, err) < 0 || body_json(c, "record", JSON_OBJECT, &record, err) < 0)
+    const json_t *record = NULL, *asked = NULL;
+    if (read_ref(c, &x, err) < 0 || body_json(c, "record", JSON_OBJECT, &record, err) < 0 ||
+        body_json(c, "presign", JSON_OBJECT, &asked, err) < 0)
         return -1;
-    return market_node_uploads(c->m, &c->caller, &x, record, out, err);
+    if (record && asked)
+        return err_set(err, ERR_INVALID, "presign: a managed upload needs no record");
+    if (market_node_uploads(c->m, &c->caller, &x, record, out, err) < 0)
+        return -1; /* the claim moved on, most likely: no URL then */
+    c->worded = asked != NULL;
+    return asked ? presign(c, &x, asked, *out, err) : 0;
 }
 
 static int commit(struct call *c, json_t **out, struct err *err)
@@ -197,7 +231,7 @@ static const char *const control_members[] = {"running", "required_version", "wa
 static const char *const heartbeat_members[] = {"running", "ready", "required_version", "readiness", "cache", "holds",
                                                 "blobs",   NULL};
 static const char *const logs_members[] = {REF, "stream", "offset", "data", NULL};
-static const char *const uploads_members[] = {REF, "record", NULL};
+static const char *const uploads_members[] = {REF, "record", "presign", NULL};
 static const char *const ref_members[] = {REF, NULL};
 static const char *const finish_members[] = {REF,         "outcome", "exit_code", "reason",
                                              "published", "record",  "retry",     NULL};

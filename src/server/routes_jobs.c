@@ -111,6 +111,17 @@ static int put_warnings(json_t *out, const struct job *job, struct err *err)
     return json_put(out, "warnings", list, err);
 }
 
+/* Where the results are to go: "publish" of the request before the job's own. */
+static int check_publisher(const struct call *c, const struct market_post *post, struct err *err)
+{
+    bool managed = post->publish ? str_eq(post->publish, "s3managed")
+                                 : post->job && post->job->publisher.kind == PUBLISH_S3MANAGED;
+    if (!managed || c->s->managed)
+        return 0;
+    err_set(err, ERR_UNSUPPORTED, "publisher s3managed: this server has no place for managed results");
+    return err_hint(err, "publish to a bucket of your own: s3://BUCKET/KEY");
+}
+
 static int post_job(struct call *c, json_t **out, struct err *err)
 {
     struct market_post post = MARKET_POST_OWN;
@@ -125,6 +136,8 @@ static int post_job(struct call *c, json_t **out, struct err *err)
                        "definition: a confidential job's comes later, sealed to the node that claimed it");
     int rc = post.confidential ? 0 : parse_definition(c, &job, err);
     post.job = job;
+    if (rc == 0)
+        rc = check_publisher(c, &post, err);
     if (rc == 0)
         rc = market_job_post(c->m, &c->caller, &post, &again, out, err);
     if (rc == 0 && job && job->warning_count)

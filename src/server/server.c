@@ -199,6 +199,12 @@ static int open_first_market(struct server *s, struct err *err)
     return 0;
 }
 
+static int open_managed(struct server *s, struct err *err)
+{
+    return str_empty(s->opts.managed) ? 0
+                                      : managed_open(&s->managed, s->opts.managed, &s->opts.results, s->opts.http, err);
+}
+
 int server_start(struct server **out, const struct server_opts *opts, struct err *err)
 {
     *out = NULL;
@@ -217,8 +223,9 @@ int server_start(struct server **out, const struct server_opts *opts, struct err
     pthread_mutex_init(&s->idle.mu, NULL);
     metrics_init(&s->metrics);
     rate_init(&s->rate, opts->requests_per_second ? opts->requests_per_second : RATE_DEFAULT);
-    if (cancel_init(&s->stop, err) < 0 || seal_keys_open(&s->keys, opts->key_file, true, err) < 0 ||
-        open_first_market(s, err) < 0 || start_httpd(s, err) < 0 || start_threads(s, err) < 0) {
+    if (cancel_init(&s->stop, err) < 0 || open_managed(s, err) < 0 ||
+        seal_keys_open(&s->keys, opts->key_file, true, err) < 0 || open_first_market(s, err) < 0 ||
+        start_httpd(s, err) < 0 || start_threads(s, err) < 0) {
         server_stop(s);
         return -1;
     }
@@ -272,6 +279,7 @@ void server_stop(struct server *s)
     httpd_stop(s->httpd); /* after the threads, which wake those who wait there */
     for (size_t i = 0; i < s->idle.n; i++)
         market_free(s->idle.v[i]);
+    managed_free(s->managed);
     seal_keys_free(s->keys);
     rate_release(&s->rate);
     metrics_release(&s->metrics);

@@ -27,7 +27,9 @@ struct server_opts {
     uint32_t request_ms;            /* for a request to arrive whole; 0: httpd's own */
     unsigned presign_s;             /* how long URLs of results are good for; 0: 1,800 */
     struct publish_access results;  /* where results are, to sign their URLs; its keys are not used. Borrowed */
-    struct http *http;              /* borrowed */
+    const char
+        *managed;      /* "s3://bucket/prefix" for publishers s3managed, by the server's own credentials; NULL: none */
+    struct http *http; /* borrowed */
 };
 
 /* Errors: those of httpd_start(), market_open(), seal_keys_open(); ERR_REFUSED: another address than loopback without

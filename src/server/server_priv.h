@@ -7,6 +7,7 @@
 #include "base/cancel.h"
 #include "httpd/httpd.h"
 #include "market/market.h"
+#include "server/managed.h"
 #include "server/metrics.h"
 #include "server/pages.h"
 #include "server/rate.h"
@@ -29,6 +30,7 @@
 struct server {
     struct server_opts opts;
     struct seal_keys *keys;
+    struct managed *managed;       /* NULL: no place for managed results */
     _Atomic(struct httpd *) httpd; /* NULL while it starts: requests may come before its start returns */
     struct httpd_route routes[SERVER_ROUTES_MAX];
     size_t route_count;
@@ -68,6 +70,7 @@ struct call {
     bool wait;                   /* nothing yet: run again when woken, or after wait_ms */
     uint32_t wait_ms;
     bool known;    /* `caller` is somebody */
+    bool worded;   /* an error's text is for the caller, whatever its kind; otherwise that of 5xx is for the log */
     bool answered; /* `resp` is filled already */
     bool broken;   /* the connection to the database is of no more use */
 };

@@ -50,7 +50,7 @@ static void note_not_run(struct reader *r, const struct job *job)
             not_run_once(r, op->at, arena_printf(r->a, "container/create-volume '%.*s'", SHOWN(span_of(op->id))));
     }
     if (job->publisher.kind == PUBLISH_S3MANAGED)
-        not_run_once(r, job->publisher.at, "publisher s3managed: its upload is signed by a server");
+        run_by_market(r, job->publisher.at, "publisher s3managed: its upload is signed by a server");
 }
 
 static void fill_defaults(struct job *job)
