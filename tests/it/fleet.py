@@ -308,7 +308,9 @@ class Fleet:
             s.start()
             eventually(f"{s.name} to be up", lambda i=i, s=s: self.healthy(i) or self._must_live(s))
         self.balancer.start()
-        token = (self.state / "operator.token").read_text().strip()
+        first = self.state / "operator.token"
+        eventually("the first token to be written", first.exists)
+        token = first.read_text().strip()
         self.operator = Client(self.urls, token)
         self.operator.call("PUT", f"/api/markets/{self.market}", {"version": 1, **market_settings})
         self.join_token = self.token("join")

@@ -396,11 +396,25 @@ def test_a_server_that_is_away_for_less_than_a_lease_costs_nothing(market, real)
 
 # --- F35, F36 ---------------------------------------------------------------------------------------------------------
 
+class HoldOnce(list):
+    """The requests of a relay, which holds its answers from the first on that has a word in it."""
+
+    def __init__(self, relay, word):
+        super().__init__()
+        self.relay, self.word = relay, word
+
+    def append(self, request):
+        if self.word and self.word in request[1]:
+            self.word = None
+            self.relay.hold()
+        super().append(request)
+
+
 @contextlib.contextmanager
-def held_back(s3):
-    """A way to the S3 server that gives no answers for now."""
+def held_back(s3, phase):
+    """A way to the S3 server that gives no answers from some point on: the first request, or the first part of an upload."""
     relay = Relay(s3.endpoint)
-    relay.hold()
+    relay.requests = HoldOnce(relay, "partNumber" if phase == "publishing" else "/")
     try:
         yield relay
     finally:
@@ -421,7 +435,7 @@ def test_a_killed_nodes_job_runs_elsewhere_and_has_one_result(market, real, s3, 
     s3.put(source, "a", b"content")
     first = real()
     market.await_nodes()
-    with held_back(s3) as relay:
+    with held_back(s3, phase) as relay:
         job = market.post(gated_job(s3, phase, relay, source, out), credentials=keys_of(s3))
         await_state(market, job["id"], phase)
         assert relay.held.wait(60)
@@ -460,7 +474,7 @@ def test_a_frozen_node_is_fenced_when_it_wakes(market, real, s3, phase):
     s3.put(source, "a", b"content")
     first = real("-v")
     market.await_nodes()
-    with held_back(s3) as relay:
+    with held_back(s3, phase) as relay:
         definition = gated_job(s3, phase, relay, source, out)
         if phase == "running":  # the second attempt ends
             definition = publishing(bacalhau("mkdir -p /out; cat /in/a; sleep 8", [conftest.s3_input(source, "a", "/in", Endpoint=s3.endpoint)],
