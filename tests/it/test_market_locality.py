@@ -1,66 +1,14 @@
 """Jobs go where their data is: what the origin is asked for when the same input is wanted again and again."""
-import hashlib
-import os
-
 import pytest
 
 import fleet
-from conftest import BERTH, s3_input
-from lab import Relay
-
-SIZE = 48 << 20  # enough for a node to be waited for: the market counts a second for 125 MB
-KEY = "weights.bin"
-
-
-class Shop:
-    """A fleet, an object of a real S3 server, and a relay that counts what is fetched of it."""
-
-    def __init__(self, s3):
-        self.s3, self.bucket, self.relay = s3, s3.bucket(), Relay(s3.endpoint.replace("http://", "tcp://"))
-        body = os.urandom(SIZE)
-        self.sum = hashlib.sha256(body).hexdigest()
-        s3.put(self.bucket, KEY, body)
-        self.fleet = fleet.Fleet(BERTH, servers=1, db="sqlite")
-
-    def open(self, nodes, *options, window_ms=10000):
-        self.fleet.start(locality_window_ms=window_ms)
-        for _ in range(nodes):
-            self.fleet.add_node("--slots", 1, *options, env={"BERTH_S3_ENDPOINT": self.relay.address})
-        self.fleet.await_nodes()
-        return self
-
-    def post(self, key, **script):
-        job = fleet.tiny_job({"sum": f"/data/{KEY}", **script}, inputs=[s3_input(self.bucket, KEY)])
-        credentials = {"access_key_id": self.s3.access, "secret_access_key": self.s3.secret, "region": self.s3.region}
-        return self.fleet.post(job, key=key, credentials=credentials)["id"]
-
-    def ended(self, job_id):
-        """The node that ran it, after a look at what it read."""
-        job = self.fleet.await_end(job_id)
-        assert job["state"] == "succeeded", job
-        assert self.fleet.output(job_id).strip() == self.sum
-        return job["node"]
-
-    def holders(self):
-        """Nodes that the server knows to hold something."""
-        found = [self.fleet.operator.get(f"/api/v1/orchestrator/nodes/{n['id']}")["node"]
-                 for n in self.fleet.operator.get("/api/v1/orchestrator/nodes")["nodes"]]
-        return [n["id"] for n in found if n["holds"]]
-
-    def first(self):
-        """A job that brings the input to one node, and the server's knowledge of it."""
-        node = self.ended(self.post("first"))
-        fleet.eventually("the server to know who holds the input", lambda: self.holders() == [node])
-        return node
-
-    def close(self):
-        self.fleet.close()
-        self.relay.vanish()
+from conftest import BERTH
+from shop import SIZE, Shop
 
 
 @pytest.fixture
 def shop(s3):
-    s = Shop(s3)
+    s = Shop(BERTH, s3)
     yield s
     s.close()
 
