@@ -118,6 +118,18 @@ def test_what_was_got_is_unpacked_by_a_helper_that_is_told_no_secret(berth, serv
     assert "canary" not in started
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+def test_who_is_not_root_has_it_unpacked_too(server):
+    """Whose /proc/self is root's, since berth is not dumpable."""
+    server.put("b", "r/x.tar.gz", archive_of(a=b"1"))
+    with tempfile.TemporaryDirectory(prefix="berth-hardening.") as home:
+        os.chown(home, NOBODY, NOBODY)
+        done = subprocess.run([BERTH, "job", "get", "-d", f"{home}/got", f"s3://b/r/x.tar.gz,opt=endpoint={server.url}"], cwd=home,
+                              env={"PATH": os.environ["PATH"], "HOME": home, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+                              user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True)
+        assert done.returncode == 0 and pathlib.Path(home, "got/a").read_bytes() == b"1", done
+
+
 def test_a_helper_that_is_ended_fails_the_get_and_leaves_nothing(berth, server):
     """Here by a limit to the size of files, which stands for the filter: what comes over the network is far below it."""
     server.put("b", "r/x.tar.gz", archive_of(a=bytes(4 * MIB)))
