@@ -136,6 +136,14 @@ class FaultServer:
                     raise AssertionError(f"did not happen within {seconds} s; asked so far:\n" + self.told())
                 self.changed.wait(0.1)
 
+    def settle(self):
+        """Until every connection has come to its end, those that a killed client left half read included: connections
+        are accepted in the order they were made, so that an answer on a new one says that all before it were."""
+        with socket.create_connection((self.host, self.port)) as probe:
+            probe.sendall(b"GET /_control/counts HTTP/1.1\r\n\r\n")
+            assert probe.recv(1)
+        self.wait(lambda: not self.sockets)
+
     # ---- what it was asked ----
 
     def asked(self, **fields):
@@ -162,28 +170,27 @@ class FaultServer:
             with self.changed:
                 self.connections += 1
                 number = self.connections
+                self.sockets.add(sock)
                 self.changed.notify_all()
             threading.Thread(target=self._serve, args=(sock, number), daemon=True).start()
 
     def _serve(self, sock, number):
+        bare = sock
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True)
-        except OSError:
-            sock.close()
-            return
-        with self.changed:
-            self.sockets.add(sock)
-        try:
+                with self.changed:
+                    self.sockets = self.sockets - {bare} | {sock}
             connection = wire.Connection(sock, number)
             while self._serve_one(connection):
                 pass
-        except wire.Ended:
+        except (wire.Ended, OSError):
             pass
         finally:
             with self.changed:
-                self.sockets.discard(sock)
+                self.sockets -= {bare, sock}
+                self.changed.notify_all()
             sock.close()
 
     def _serve_one(self, connection):

@@ -186,7 +186,7 @@ def killed_at(berth, server, bytes_seen, dest, folder):
         server.wait(lambda: sum(r.received for r in server.log) >= bytes_seen or process.poll() is not None)
         process.kill()
         process.wait(60)
-    server.wait(lambda: server.active == 0)
+    server.settle()
 
 
 def test_F28_killed_at_any_instant_nothing_half_is_visible_and_the_next_publish_is_right(berth, server, bucket, folder):

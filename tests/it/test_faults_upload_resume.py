@@ -45,7 +45,8 @@ def journals(berth):
 
 def noted(journal):
     """The numbers of the parts that a journal names."""
-    return {json.loads(line)["part"] for line in journal.read_text().splitlines()[1:]}
+    *lines, _ = journal.read_text().split("\n")
+    return {json.loads(line)["part"] for line in lines[1:]}
 
 
 def killed(berth, server, folder, parts=3, options="", **rule):
@@ -57,7 +58,7 @@ def killed(berth, server, folder, parts=3, options="", **rule):
         process.send_signal(signal.SIGKILL)
         process.wait(60)
     server.release("killed")
-    server.wait(lambda: server.active == 0)  # what was sent and not read yet may still be stored
+    server.settle()  # what was sent and not read yet may still be stored
     return noted(journals(berth)[0])
 
 
@@ -105,7 +106,7 @@ def killed_again(berth, server, folder, known):
         process.kill()
         process.wait(60)
     server.release("killed")
-    server.wait(lambda: server.active == 0)
+    server.settle()
     return noted(journals(berth)[0])
 
 
@@ -144,7 +145,7 @@ def test_F28_killed_between_the_completion_and_its_answer_nothing_is_sent_again(
         process.kill()
         process.wait(60)
     server.release("killed")
-    server.wait(lambda: server.active == 0)
+    server.settle()
     assert is_right(berth, bucket, folder) and len(journals(berth)) == 1
     done = publish(berth, server, folder)
     assert done.code == 0 and is_right(berth, bucket, folder), done
