@@ -7,6 +7,7 @@ void sse_init(struct sse *s)
     buf_init(&s->data, SSE_DATA_MAX);
     buf_init(&s->event, SSE_ID_MAX);
     buf_init(&s->id, SSE_ID_MAX);
+    buf_init(&s->next_id, SSE_ID_MAX);
 }
 
 void sse_release(struct sse *s)
@@ -15,6 +16,7 @@ void sse_release(struct sse *s)
     buf_release(&s->data);
     buf_release(&s->event);
     buf_release(&s->id);
+    buf_release(&s->next_id);
 }
 
 static void forget_event(struct sse *s)
@@ -24,18 +26,19 @@ static void forget_event(struct sse *s)
     s->has_data = false;
 }
 
-void sse_restart(struct sse *s)
-{
-    buf_reset(&s->line);
-    forget_event(s);
-    s->after_cr = false;
-    s->at_start = true;
-}
-
 static void set(struct buf *b, struct span value)
 {
     buf_reset(b);
     buf_add_span(b, value);
+}
+
+void sse_restart(struct sse *s)
+{
+    buf_reset(&s->line);
+    forget_event(s);
+    set(&s->next_id, buf_span(&s->id));
+    s->after_cr = false;
+    s->at_start = true;
 }
 
 static void take_field(struct sse *s, struct span line)
@@ -54,7 +57,7 @@ static void take_field(struct sse *s, struct span line)
     } else if (span_eq(name, SPAN_LIT("event"))) {
         set(&s->event, value);
     } else if (span_eq(name, SPAN_LIT("id")) && !memchr(value.p ? value.p : "", 0, value.n)) {
-        set(&s->id, value);
+        set(&s->next_id, value);
     } else if (span_eq(name, SPAN_LIT("retry")) && span_to_u64(value, &ms, &err) == 0) {
         s->retry_ms = ms;
     }
@@ -71,6 +74,7 @@ static int end_line(struct sse *s, int (*each)(void *, const struct api_event *,
     if (line.n > 0 && line.p[0] != ':') {
         take_field(s, line);
     } else if (line.n == 0) {
+        set(&s->id, buf_span(&s->next_id));
         if (s->has_data) {
             const struct api_event e = {s->event.n ? buf_str(&s->event) : "message", buf_str(&s->id),
                                         buf_span(&s->data)};
@@ -79,8 +83,8 @@ static int end_line(struct sse *s, int (*each)(void *, const struct api_event *,
         forget_event(s);
     }
     buf_reset(&s->line);
-    if (buf_check(&s->data, "event", err) < 0 || buf_check(&s->id, "event id", err) < 0 ||
-        buf_check(&s->event, "event name", err) < 0)
+    if (buf_check(&s->data, "event", err) < 0 || buf_check(&s->next_id, "event id", err) < 0 ||
+        buf_check(&s->id, "event id", err) < 0 || buf_check(&s->event, "event name", err) < 0)
         return -1;
     return rc;
 }

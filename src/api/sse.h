@@ -9,9 +9,11 @@
 #define SSE_ID_MAX   ((size_t)1024)
 
 struct sse {
-    struct buf line, data, event, id;
-    bool after_cr; /* a LF now belongs to the line that ended */
-    bool at_start; /* a byte order mark may follow */
+    struct buf line, data, event;
+    struct buf id;      /* of the last event that was whole: where a new connection goes on from */
+    struct buf next_id; /* of the one that is coming */
+    bool after_cr;      /* a LF now belongs to the line that ended */
+    bool at_start;      /* a byte order mark may follow */
     bool has_data;
     uint64_t retry_ms; /* what the server asks for; 0: nothing */
 };
