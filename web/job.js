@@ -2,7 +2,7 @@
 import { at, call, JOBS, now } from './api.js';
 import { el } from './dom.js';
 import { bytes, count, DASH, duration, words } from './format.js';
-import { logView } from './log.js';
+import { logPlace, logView } from './log.js';
 import { facts, HELD, isEnded, link, mark, meter, nothing, panel, since, state, table, time, timeline, title } from './parts.js';
 
 const EXECUTIONS_SHOWN = 100;
@@ -69,7 +69,7 @@ const resultPanel = (results) => (results.length ? panel('results', 'Results', t
 
 const about = (job) => panel('about', 'About', facts([['market', job.market && link('market', job.market)], ['node', job.node && link('node', job.node)],
   ['posted', time(job.created_ms)], ['ended', time(job.finished_ms)], ['exit code', job.exit_code], ['priority', job.priority],
-  ['images', (job.images || []).map((i) => el('div', { class: 'name' }, i))], ['publish', job.publish], ['time-out', duration(job.timeout_ms)],
+  ['images', (job.images || []).map((i) => el('div', { class: 'name' }, i))], ['publish', job.publish], ['time-out', job.timeout_ms ? duration(job.timeout_ms) : 'none'],
   ['labels', Object.entries(job.labels || {}).map(([k, v]) => `${k}=${v}`).join(' ')], job.confidential ? ['confidential', 'sealed to the node that claims it'] : null].filter(Boolean)));
 
 const historyPanel = (history) => panel('history', 'History', table('History', [['When', (h) => time(h.at_ms)], ['Execution', (h) => h.index, 'n'], ['Attempt', (h) => h.attempt, 'n'],
@@ -90,7 +90,8 @@ export async function job({ params: [id, index], signal, memory, refresh }) {
   const execution = executions.find((e) => e.index === shown);
   const over = isEnded(j.state);
   const results = over ? (await call(at(JOBS, j.id, '/results'), options).catch(() => ({}))).results || [] : [];
-  memory.log ??= logView(j.id, shown, signal, () => refresh());
+  const log = memory.log ? logPlace(shown) : logView(j.id, shown, signal, refresh);
+  memory.log = true;
   const many = executions.length > 1 ? ` of execution ${shown}` : '';
   return { name: j.name || j.id, fresh: !over, news: `${j.name || 'The job'} is ${words(j.state)}`, content: [
     title(j.name || j.id, { up: [el('a', { href: '#/jobs' }, 'Jobs'), ' / ', j.market && link('market', j.market)], badge: state(j.state), below: [el('code', {}, j.id), j.reason && ` – ${j.reason}`],
@@ -98,7 +99,7 @@ export async function job({ params: [id, index], signal, memory, refresh }) {
     panel('phases', `Phases${many}`, timeline(phasesOf(j, history.filter((h) => h.index === shown)), `Phases${many}`)),
     executionTable(j, executions, shown),
     el('div', { class: 'two', 'data-key': 'two' }, inputsPanel(j, execution, memory), about(j)),
-    panel('log', `Log${many}`, memory.log),
+    panel('log', `Log${many}`, log),
     resultPanel(results),
     historyPanel(history)] };
 }

@@ -10,6 +10,9 @@ const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])
 const decode = (data) => Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
 const plain = (text) => text.replace(ESCAPES, '').replace(/\r\n?/g, '\n');
 
+// What stands for the log in the refreshes that leave it alone.
+export const logPlace = (index, ...content) => el('div', { 'data-keep': '', 'data-key': `log-${index}` }, ...content);
+
 export function logView(id, index, signal, onState) {
   const where = el('span', { class: 'soft' }, 'connecting …');
   const follow = el('input', { type: 'checkbox', checked: true });
@@ -69,10 +72,11 @@ export function logView(id, index, signal, onState) {
     top = pre.scrollTop;
   });
   follow.addEventListener('change', settle);
+  new ResizeObserver(settle).observe(pre); // also when it comes onto the page with lines in it
   errors.addEventListener('change', () => pre.classList.toggle('only-errors', errors.checked));
   events(at(JOBS, id, `/logs?${new URLSearchParams({ index, follow: 1 })}`), signal, (name, data) => take[name]?.(data),
     (up) => { where.textContent = up ? 'live' : 'interrupted; trying again …'; })
     .catch((e) => { where.textContent = e.message; });
-  return el('div', { 'data-keep': '', 'data-key': `log-${index}` },
+  return logPlace(index,
     el('div', { class: 'bar' }, where, el('label', {}, follow, ' stay at the end'), el('label', {}, errors, ' only stderr')), cut, pre);
 }

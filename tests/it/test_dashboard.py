@@ -1,0 +1,484 @@
+"""The dashboard in a real browser, on a real server whose node is played by hand."""
+import json
+import re
+
+import pytest
+
+from browser import Browser
+from serving import JOBS, MARKET, Server, ref
+
+GIB = 1 << 30
+KINDS = ("light", "dark")
+NASTY = "<img src=x onerror=\"document.title='pwned'\"><b>bold</b>"
+INPUT = "s3://models/llama/"
+# Expressions for Browser.until().
+PILL = "document.querySelector('h1').parentElement.querySelector('.pill')?.innerText === arguments[0]"
+H1 = "document.querySelector('main h1')?.innerText === arguments[0]"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    found = Browser()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def server(tmp_path):
+    found = Server(tmp_path / "server").market(description="One RTX 3090 each")
+    yield found
+    assert found.end() == 0, found.said
+
+
+@pytest.fixture
+def browser(chromium, server):
+    """Its pages ask nobody but the server, and never complain; tests that provoke complaints take them themselves."""
+    chromium.emulate()
+    chromium.complaints(), chromium.requests()  # pylint: disable=expression-not-assigned
+    yield chromium
+    chromium.undone()
+    assert [u for u in chromium.requests() if not u.startswith((f"{server.url}/", "data:"))] == []
+    assert chromium.complaints() == []
+
+
+@pytest.fixture
+def operator(server):
+    return server.operator
+
+
+def definition(name="render", count=1, key="llama/"):
+    return {"Name": name, "Type": "batch", "Count": count, "Tasks": [
+        {"Name": "main", "Engine": {"Type": "docker", "Params": {"Image": "busybox", "Parameters": ["true"]}},
+         "InputSources": [{"Target": "/data", "Source": {"Type": "s3", "Params": {"Bucket": "models", "Key": key}}}]}]}
+
+
+def post(operator, name="render", count=1, **more):
+    return operator.post_job(definition(name, count), **more)
+
+
+def beat(node, claim, state, progress=None, **more):
+    node.say("heartbeat", ready=True, running=[{**ref(claim), "state": state, **({"progress": progress} if progress else {})}], **more)
+
+
+def staging(done):
+    return {"inputs": [{"input": f"{INPUT} → /data", "phase": "downloading", "bytes_total": 4 * GIB, "bytes_done": done, "bytes_cached": GIB,
+                        "files_total": 8, "files_done": 3}]}
+
+
+def record(cached=GIB, total=4 * GIB):
+    return {"berth": 1, "inputs": [{"at": "input 1", "source": "s3", "target": "/data", "bytes": total, "bytes_cached": cached, "files": 8, "fetch_ms": 2500}]}
+
+
+def finish(node, claim, outcome="succeeded", code=0, **more):
+    node.say("finish", **ref(claim), outcome=outcome, exit_code=code, reason="" if outcome == "succeeded" else "exit code 1", record=record(), **more)
+
+
+# --- who may see what ---
+
+
+def test_markets_are_for_everybody_and_the_rest_asks_for_a_token(browser, server, operator):
+    post(operator)
+    browser.open(server.url).shows("One RTX 3090 each")
+    assert re.search(r"queued\s+1\b", browser.text(".card"))
+    browser.go("/jobs").until(H1, "This needs a token")
+    assert browser.focused().get_attribute("name") == "token"
+    browser.focused().send_keys("berth_wrong\n")
+    browser.shows("does not know this token")
+    browser.find("#token").clear()
+    browser.find("#token").send_keys(f"{operator.token}\n")
+    browser.until(H1, "Jobs")
+    browser.shows("render")
+    assert operator.token not in browser.js("return document.documentElement.outerHTML + location.href + JSON.stringify(localStorage)")
+    browser.button("Sign out").click()
+    browser.until(H1, "This needs a token")
+    complaints = browser.complaints()
+    assert complaints and all("401" in c for c in complaints)  # the browser's own words for it
+
+
+def test_a_poster_sees_its_own_jobs_and_no_others(browser, server, operator):
+    post(operator, "someone-elses")
+    poster = server.client("poster")
+    post(poster, "mine")
+    browser.open(server.url, "/jobs", poster.token).shows("mine")
+    assert "someone-elses" not in browser.text()
+
+
+def test_what_does_not_exist_is_said_and_not_asked_for_again(browser, server, operator):
+    for path in ("/nowhere", "/job/j-000000000000000000000000", "/market/none", "/node/none", "/job/%E0%A4%A"):
+        browser.open(server.url, path, operator.token).until(H1, "That did not work")
+    assert all("404" in c for c in browser.complaints())
+
+
+# --- jobs ---
+
+
+def test_a_job_is_followed_from_the_queue_to_its_results(browser, server, operator):
+    job = post(operator, "train", labels={"team": "vision"})
+    browser.open(server.url, f"/job/{job['id']}", operator.token).until(PILL, "queued")
+    assert "team=vision" in browser.panel("About") and INPUT in browser.panel("Inputs")
+    node = server.node(name="gpu-1")
+    claim = node.claim()[0]
+    beat(node, claim, "staging", staging(GIB))
+    browser.until(PILL, "staging")
+    beat(node, claim, "staging", staging(2 * GIB))
+    browser.until("document.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow') === '50'")
+    inputs = browser.panel("Inputs")
+    assert "2.0 GiB of 4.0 GiB, 3 of 8 files, 1.0 GiB from the cache" in inputs and "downloading" in inputs
+    beat(node, claim, "running", staging(4 * GIB))
+    browser.until(PILL, "running")
+    node.log(ref(claim), "step 1\n\x1b[31mred\x1b[0m ")
+    browser.shows("step 1\nred", ".log")
+    node.log(ref(claim), "careful\n", stream=2)
+    browser.shows("careful", ".log .stderr")
+    node.log(ref(claim), "é".encode()[:1].decode("latin-1"), offset=len("step 1\n\x1b[31mred\x1b[0m "))
+    browser.find(".bar label:nth-of-type(2) input").click()
+    assert "step 1" not in browser.text(".log") and "careful" in browser.text(".log")
+    finish(node, claim, published={"Type": "s3", "Params": {"Bucket": "results", "Key": "a/"}})
+    browser.until(PILL, "succeeded")
+    browser.shows("ended", ".bar")
+    assert "is succeeded" in browser.text("#news")
+    phases = browser.panel("Phases")
+    assert all(p in phases for p in ("queued", "staging", "running"))
+    assert "s3://results/a/" in browser.panel("Results") and "took 2.5 s" in browser.panel("Inputs")
+    assert browser.js("return document.querySelectorAll('main .danger').length") == 0
+    assert browser.panel("History").count("gpu-1") >= 3
+
+
+def test_a_job_is_stopped_after_a_question(browser, server, operator):
+    job = post(operator)
+    browser.open(server.url, f"/job/{job['id']}", operator.token).button("Stop this job").click()
+    browser.find("dialog").find_element("name", "reason").send_keys("wrong model\n")
+    browser.until(PILL, "stopped")
+    assert "wrong model" in browser.panel("History")
+    assert operator.get(f"{JOBS}/{job['id']}").json["job"]["state"] == "stopped"
+
+
+def test_leaving_the_question_stops_nothing(browser, server, operator):
+    job = post(operator)
+    browser.open(server.url, f"/job/{job['id']}", operator.token)
+    for leave in (lambda: browser.press("ESCAPE"), lambda: browser.button("Cancel").click()):
+        browser.button("Stop this job").click()
+        leave()
+        browser.until("!document.querySelector('dialog').open")
+        assert browser.focused().text == "Stop this job"
+    assert operator.get(f"{JOBS}/{job['id']}").json["job"]["state"] == "queued"
+
+
+def test_each_execution_has_phases_and_a_log_of_its_own(browser, server, operator):
+    job = post(operator, "many", count=3)
+    node = server.node()
+    for claim in node.claim(free=2):
+        beat(node, claim, "running")
+        node.log(ref(claim), f"this is {claim['index']}\n")
+    browser.open(server.url, f"/job/{job['id']}", operator.token).shows("this is 0", ".log")
+    browser.shows("2 running", "main section")
+    browser.find("a[href$='/1']").click()
+    browser.shows("this is 1", ".log")
+    assert "Phases of execution 1" in browser.text("h2") and "this is 0" not in browser.text(".log")
+
+
+def test_a_log_stays_where_its_reader_is(browser, server, operator):
+    job = post(operator)
+    node = server.node()
+    claim = node.claim()[0]
+    first = "".join(f"line {i}\n" for i in range(400))
+    node.log(ref(claim), first)
+    browser.open(server.url, f"/job/{job['id']}", operator.token).shows("line 399", ".log")
+    at_end = "(() => { const p = document.querySelector('.log'); return p.scrollTop + p.clientHeight >= p.scrollHeight - 2; })()"
+    browser.until(at_end)
+    browser.js("document.querySelector('.log').scrollTop = 100")
+    browser.until("!document.querySelector('.bar input').checked")
+    node.log(ref(claim), "the next\n", offset=len(first))
+    browser.shows("the next", ".log")
+    assert browser.js("return document.querySelector('.log').scrollTop") == 100
+    browser.find(".bar input").click()
+    browser.until(at_end)
+
+
+def test_of_a_long_log_the_end_is_kept(browser, server, operator):
+    job = post(operator)
+    node = server.node()
+    claim = node.claim()[0]
+    piece, at = "x" * 99 + "\n", 0
+    for _ in range(6):
+        node.log(ref(claim), piece * 2000, offset=at)
+        at += len(piece) * 2000
+    node.log(ref(claim), "the end\n", offset=at)
+    browser.open(server.url, f"/job/{job['id']}", operator.token).shows("the end", ".log")
+    assert browser.js("return document.querySelector('.log').textContent.length") <= 500_000 + 256 * 1024
+    browser.shows(f"berth job logs {job['id']}")
+
+
+# --- markets and nodes ---
+
+
+def test_a_market_shows_queue_nodes_holders_charts_and_history(browser, server, operator):
+    hold = "ab" * 32
+    operator.ok("PUT", f"{MARKET}/required-resources", {"version": 1, "required_images": ["busybox:latest"], "required_remote_resources": [{"type": "HF", "repo": "org/model"}]})
+    node = server.node(name="gpu-1")
+    node.say("hello", name="gpu-1", market="gpu", slots=2, labels={"rack": "b7"}, info={"version": "1", "engine": "docker 24", "os": "linux", "arch": "x86_64", "cpus": 8,
+             "memory_bytes": 64 * GIB, "disk_bytes": 1000 * GIB, "gpus": [{"name": "RTX 3090", "memory_mib": 24576}] * 2})
+    node.say("heartbeat", ready=True, running=[], cache={"bytes": 100 * GIB, "max_bytes": 400 * GIB, "free_bytes": 250 * GIB}, holds=[{"key": hold, "bytes": 7 * GIB}])
+    post(operator, "bad")
+    finish(node, node.claim()[0], "failed", 1)
+    post(operator, "good")
+    finish(node, node.claim()[0])
+    post(operator, "going")
+    beat(node, node.claim()[0], "running", cache={"bytes": 100 * GIB, "max_bytes": 400 * GIB, "free_bytes": 250 * GIB})
+    post(operator, "waits", priority=7)
+    browser.open(server.url, "/market/gpu", operator.token).shows("waits")
+    assert "going" in browser.panel("Under way") and "waits" in browser.panel("Queue") and "7" in browser.panel("Queue")
+    nodes = browser.panel("Nodes")
+    assert all(t in nodes for t in ("gpu-1", "ready", "2 × RTX 3090, 24.0 GiB", "1 of 2", "100 GiB of 400 GiB", "250 GiB (25 %)")), nodes
+    assert "7.0 GiB" in browser.panel("Who holds what") and "1 of 1" in browser.panel("Who holds what")
+    assert "good" in browser.panel("History") and "bad" in browser.panel("History") and "exit code 1" in browser.panel("History")
+    assert "busybox" in browser.panel("Every node holds") and "org/model" in browser.panel("Every node holds")
+    assert browser.js("return document.querySelector('[data-key=throughput] svg.chart').getAttribute('aria-label')") == "Throughput: 1 succeeded, 1 other ends"
+    assert "25 % of the last 2 jobs’ inputs" in browser.panel("Cache hits")
+
+
+def test_a_node_is_drained_and_taken_back(browser, server, operator):
+    node = server.node(name="gpu-1", labels={"rack": "b7"})
+    browser.open(server.url, f"/node/{node.id}", operator.token).until(PILL, "ready")
+    assert "rack=b7" in browser.panel("Machine")
+    browser.button("Drain").click()
+    browser.find("#confirm-yes").click()
+    browser.until(PILL, "draining")
+    browser.button("Take jobs again").click()
+    browser.until(PILL, "ready")
+    browser.go("/nodes").shows("gpu-1")
+
+
+def test_thousands_of_jobs_make_no_longer_page(browser, server, operator):
+    for i in range(700):
+        post(operator, f"job-{i}", labels={"batch": str(i % 2)})
+    browser.open(server.url, "/market/gpu", operator.token).shows("job-")
+    assert "700" in browser.text(".tiles")
+    assert browser.js("return document.querySelectorAll('main tr').length") < 200
+    browser.find("[data-key=waiting] a[href*='state=queued']").click()
+    browser.until(H1, "Jobs")
+    browser.shows("job-699")
+    browser.find("a[rel=next]").click()
+    browser.until("!document.querySelector('main').innerText.includes('job-699')")
+    browser.shows("job-649")
+    browser.find("[name=label]").send_keys("batch=1\n")
+    browser.until("location.hash.includes('batch')")
+    browser.shows("job-699")
+    assert "job-698" not in browser.text()
+
+
+# --- whoever reads it ---
+
+
+def walk(browser, server, operator):
+    """A server with some of everything, and the pages that show it."""
+    node = server.node(name="gpu-1")
+    node.say("heartbeat", ready=True, running=[], cache={"bytes": 100 * GIB, "max_bytes": 400 * GIB, "free_bytes": 250 * GIB}, holds=[{"key": "ab" * 32, "bytes": GIB}])
+    for outcome, code in (("succeeded", 0), ("failed", 1), ("timed_out", 137)):
+        post(operator, outcome)
+        finish(node, node.claim()[0], outcome, code)
+    stopped = post(operator, "stopped")
+    operator.ok("DELETE", f"{JOBS}/{stopped['id']}")
+    job = post(operator, "going", count=2)
+    claim = node.claim()[0]
+    beat(node, claim, "staging", staging(2 * GIB))
+    node.log(ref(claim), "out\n")
+    node.log(ref(claim), "error\n", stream=2)
+    pages = ["/", "/market/gpu", "/jobs", f"/job/{job['id']}", "/nodes", f"/node/{node.id}", "/signin"]
+    browser.open(server.url, "/", operator.token)
+    return pages
+
+
+def settled(browser, page):
+    browser.go(page)
+    if "/job/" in page:
+        browser.shows("error", ".log")
+    return page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_text_has_enough_contrast(browser, server, operator, kind):
+    browser.emulate(dark=kind == "dark")
+    for page in walk(browser, server, operator):
+        settled(browser, page)
+        found = browser.contrasts()
+        assert found and [(page, *f) for f in found if f[0] < 4.5] == []
+    assert browser.js("return getComputedStyle(document.body).backgroundColor") == ("rgb(15, 19, 24)" if kind == "dark" else "rgb(244, 246, 248)")
+
+
+def test_screen_readers_are_told_what_everything_is(browser, server, operator):
+    for page in walk(browser, server, operator):
+        settled(browser, page)
+        assert [n for n in browser.names() if not n[1] and n[0] != "RootWebArea"] == [], page
+        facts = browser.js("""
+            const all = (css) => [...document.querySelectorAll(css)];
+            const ids = all('[id]').map((e) => e.id);
+            const levels = all('main h1, main h2, main h3').map((e) => Number(e.tagName[1]));
+            return { h1: all('main h1').length, twice: ids.filter((x, i) => ids.indexOf(x) !== i), tables: all('table:not(:has(caption))').length,
+              unknown: all('[aria-labelledby]').filter((e) => !document.getElementById(e.getAttribute('aria-labelledby'))).length,
+              steps: levels.some((n, i) => n > (levels[i - 1] || 1) + 1), title: document.title, lang: document.documentElement.lang,
+              live: all('[aria-live]:not([aria-live=off]), [role=status], [role=alert]').map((e) => e.id) };""")
+        assert (facts["h1"], facts["twice"], facts["tables"], facts["unknown"], facts["steps"]) == (1, [], 0, 0, False), (page, facts)
+        assert facts["title"].endswith(" – berth") and facts["lang"] == "en"
+        # Only two places speak by themselves: what is wrong, and a job's next state.
+        assert sorted(facts["live"]) == ["news", "status"]
+
+
+@pytest.mark.parametrize("width", [320, 600, 1240, 2200])
+def test_no_page_is_wider_than_the_screen(browser, server, operator, width):
+    browser.emulate(width=width, height=700, narrow=width < 700)
+    pages = walk(browser, server, operator)
+    post(operator, "n" * 120)
+    for page in pages:
+        settled(browser, page)
+        assert browser.js("return document.documentElement.scrollWidth <= innerWidth"), (page, width)
+
+
+def test_everything_is_reached_by_keyboard(browser, server, operator):
+    job = post(operator, "by-keyboard")
+    browser.open(server.url, "/", operator.token)
+    browser.js("document.activeElement.blur(); document.querySelector('#skip').focus()")
+    browser.press("ENTER")
+    assert browser.focused().tag_name == "h1"
+    # From the top: brand, Markets, Jobs.
+    browser.find("#skip").send_keys("")
+    browser.js("document.querySelector('#skip').focus()")
+    browser.press("TAB", "TAB", "TAB")
+    assert browser.focused().text == "Jobs"
+    browser.press("ENTER")
+    browser.until(H1, "Jobs")
+    assert browser.focused().tag_name == "h1"
+    for _ in range(20):
+        browser.press("TAB")
+        if browser.focused().text == job["id"][:10]:
+            break
+    browser.press("ENTER")
+    browser.until(H1, "by-keyboard")
+    for _ in range(10):
+        browser.press("TAB")
+        if browser.focused().text == "Stop this job":
+            break
+    browser.press("SPACE")
+    browser.until("document.querySelector('dialog').open")
+    assert browser.focused().get_attribute("name") == "reason"
+    browser.press("TAB", "TAB")
+    assert browser.focused().text == "Stop"
+    browser.press("ENTER")
+    browser.until(PILL, "stopped")
+
+
+def test_a_refresh_leaves_focus_selection_scrolling_and_details_alone(browser, server, operator):
+    node = server.node(name="gpu-1")
+    jobs = [post(operator, f"job-{i}") for i in range(4)]
+    finish(node, node.claim()[0])
+    browser.emulate(width=500, height=500, narrow=True)
+    browser.open(server.url, "/market/gpu", operator.token).shows("job-3")
+    browser.js("""
+        const row = document.querySelector(`[data-key=waiting] tr[data-key="${arguments[0]}"]`);
+        document.querySelector('[data-key=throughput] details').open = true;
+        document.querySelector('[data-key=waiting] .wide').scrollLeft = 60;
+        row.querySelector('a').focus({ preventScroll: true });
+        getSelection().selectAllChildren(row.querySelector('.name'));
+        scrollTo(0, 700);""", jobs[3]["id"])
+    kept = "return [document.activeElement.innerText, String(getSelection()), document.querySelector('[data-key=waiting] .wide').scrollLeft, document.querySelector('[data-key=throughput] details').open]"
+    before, top = browser.js(kept), browser.js("return scrollY")
+    assert before == [jobs[3]["id"][:10], "job-3", 60, True] and top > 0
+    operator.ok("DELETE", f"{JOBS}/{jobs[2]['id']}")
+    post(operator, "the-newest", priority=5)
+    browser.shows("the-newest")
+    browser.until("!document.querySelector('[data-key=waiting]').innerText.includes('job-2')")
+    assert browser.js(kept) == before
+
+
+def test_what_is_typed_survives_a_refresh(browser, server, operator):
+    post(operator, "first")
+    browser.open(server.url, "/jobs", operator.token).shows("first")
+    browser.find("[name=label]").send_keys("team=")
+    browser.js("document.querySelector('[name=state]').value = 'failed'")
+    post(operator, "second")
+    browser.shows("second")
+    assert browser.js("return [document.querySelector('[name=label]').value, document.querySelector('[name=state]').value]") == ["team=", "failed"]
+
+
+# --- hard times ---
+
+
+def test_names_are_text_and_nothing_else(browser, server, operator):
+    server.market("odd", description=NASTY, name=NASTY)
+    node = server.node("odd", name="n-1", labels={"a": NASTY})
+    job = operator.post_job({**definition("odd"), "Labels": {"k": NASTY}}, market="odd")
+    claim = node.claim()[0]
+    node.log(ref(claim), NASTY)
+    beat(node, claim, "staging", {"inputs": [{"input": NASTY, "phase": NASTY, "bytes_total": 2, "bytes_done": 1}]})
+    node.say("heartbeat", ready=False, readiness=NASTY, running=[{**ref(claim), "state": "staging"}])
+    browser.open(server.url, "/", operator.token).shows(NASTY)
+    browser.go("/market/odd").shows(NASTY)
+    browser.go(f"/node/{node.id}").shows(NASTY)
+    browser.go(f"/job/{job['id']}").shows(NASTY, ".log")
+    assert NASTY in browser.panel("Inputs") and NASTY in browser.panel("About")
+    finish(node, claim, "failed", 1, published={"Type": "s3", "Params": {"Bucket": NASTY, "Key": ""}})
+    browser.until(PILL, "failed")
+    assert browser.js("return document.querySelectorAll('main img, main b b, main script').length") == 0
+    assert browser.js("return document.title") == "odd – berth"
+
+
+def test_a_result_is_no_link_unless_it_is_one_of_http(browser, server, operator):
+    node = server.node()
+    job = post(operator)
+    finish(node, node.claim()[0], published={"Type": "s3", "Params": {"Bucket": "results", "Key": "a/"}})
+    browser.before_pages("""
+        const real = window.fetch;
+        window.fetch = async (path, options) => {
+          const answer = await real(path, options);
+          if (!String(path).endsWith('/results')) return answer;
+          const body = await answer.json();
+          for (const r of body.results) r.url = 'javascript:alert(1)';
+          return new Response(JSON.stringify(body), { status: 200 });
+        };""")
+    browser.open(server.url, f"/job/{job['id']}", operator.token).shows("s3://results/a/")
+    assert browser.js("return document.querySelectorAll('[data-key=results] a').length") == 0
+
+
+def test_members_may_be_missing_or_null(browser, server, operator):
+    pages = walk(browser, server, operator)
+    for value in ("undefined", "null"):
+        browser.before_pages("""
+            const real = window.fetch;
+            const keep = new Set(['id', 'address', 'state', 'index', 'seq', 'to', 'error', 'markets', 'market', 'jobs', 'job', 'nodes', 'node', 'executions', 'history', 'results', 'version', 'data']);
+            const thin = (x) => {
+              if (Array.isArray(x)) return x.map(thin);
+              if (x === null || typeof x !== 'object') return x;
+              return Object.fromEntries(Object.entries(x).map(([k, v]) => [k, keep.has(k) ? thin(v) : VALUE]));
+            };
+            window.fetch = async (path, options) => {
+              const answer = await real(path, options);
+              if (!(answer.headers.get('Content-Type') || '').startsWith('application/json')) return answer;
+              return new Response(JSON.stringify(thin(await answer.json())), { status: answer.status, headers: answer.headers });
+            };""".replace("VALUE", value))
+        for page in pages:
+            browser.open(server.url, page, operator.token)
+            assert browser.text("h1") != "That did not work" and browser.text("#status") == "", page
+        browser.undone()
+
+
+def test_a_server_that_goes_away_is_waited_for(browser, server, operator):
+    browser.open(server.url, "/", operator.token).shows("One RTX 3090 each")
+    server.end()
+    browser.shows("trying again", "#status")
+    assert "One RTX 3090 each" in browser.text("main")
+    server.options += ["--listen", server.url.removeprefix("http://")]
+    server.start()
+    operator.ok("PUT", MARKET, {"version": 1, "description": "is back"})
+    browser.shows("is back")
+    browser.until("document.querySelector('#status').innerText === ''")
+    complaints = browser.complaints()
+    assert complaints and all("ERR_CONNECTION" in c or "ERR_EMPTY" in c for c in complaints)
+
+
+def test_pages_are_whole_typed_and_forbid_strangers(server, operator):
+    for path, kind in (("/", "text/html"), ("/app.js", "text/javascript"), ("/app.css", "text/css"), ("/icon.svg", "image/svg+xml")):
+        answer = operator.get(path)
+        assert answer.status == 200 and answer.headers["Content-Type"].startswith(kind)
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert operator("GET", path, If_None_Match=answer.headers["ETag"]).status == 304
+    assert json.loads(operator.get("/api/v1/openapi.json").body)["openapi"].startswith("3.")
