@@ -6,10 +6,11 @@
 #include "base/rng.h"
 #include "market/market_priv.h"
 
-#define SCAN_FIRST     24 /* rows of the first page: mostly enough */
+#define SCAN_FIRST     16 /* rows of the first page: mostly enough */
 #define SCAN_PAGE      64
 #define SCAN_PAGES_MAX 16 /* of each half */
-#define SKIP_MAX       64
+#define CROWD_MAX      64
+#define CROWD_FIRST    8
 #define ROUNDS_MAX     8
 #define OTHERS_MAX     256
 #define VERDICTS_MAX   32 /* of different requirements, remembered within one look */
@@ -32,7 +33,7 @@ struct looking {
     size_t found_count;
     int64_t at_rank; /* how far the look has come; INT64_MIN: at the beginning, or all seen */
     char at_id[EXEC_ID_MAX];
-    uint64_t skip; /* of what could be taken: others are at it */
+    uint64_t skip; /* so many of what could be taken: others are at it */
     struct rng rng;
 };
 
@@ -210,7 +211,7 @@ static int look_on(struct looking *l, struct err *err)
 {
     struct candidate *page = arena_array(l->a, SCAN_PAGE, sizeof(*page));
     for (int p = 0; page && p < SCAN_PAGES_MAX && !enough(l); p++) {
-        const int limit = p == 0 ? SCAN_FIRST : SCAN_PAGE;
+        const int limit = p == 0 && l->skip == 0 ? SCAN_FIRST : SCAN_PAGE;
         int n = read_page(l, limit, page, err);
         if (n < 0)
             return -1;
@@ -423,15 +424,35 @@ static int prepare(struct looking *l, const json_t *holds, struct err *err)
     return 0;
 }
 
+/* Where many nodes race for the front of the queue, all but one would find it taken. Once that happened, claims of this
+ * connection start somewhere among the first few; the fewer collide, the closer to the front. */
+static void widen(struct market *m)
+{
+    m->crowd = m->crowd ? m->crowd * 2 : CROWD_FIRST;
+    m->crowd = m->crowd < CROWD_MAX ? m->crowd : CROWD_MAX;
+}
+
+static int look_once(struct looking *l, struct err *err)
+{
+    l->skip = rng_below(&l->rng, l->m->crowd);
+    if (look(l, err) < 0)
+        return -1;
+    if (l->found_count > 0 || l->m->crowd == 0)
+        return 0;
+    l->skip = l->m->crowd = 0; /* nothing left behind what was skipped */
+    l->at_rank = INT64_MIN;
+    l->at_id[0] = '\0';
+    return look(l, err);
+}
+
 static int claim(struct looking *l, const json_t *holds, json_t *claims, struct err *err)
 {
     if (prepare(l, holds, err) < 0 || rng_bytes(&l->rng.state, sizeof(l->rng.state), err) < 0)
         return -1;
     if (!node_may_claim(&l->node) || l->wanted == 0)
         return 0;
-    /* Where others took all that was found, what stands behind it is next; not for all of them the same. */
-    for (int round = 0; round < ROUNDS_MAX && json_array_size(claims) == 0; round++) {
-        if (look(l, err) < 0)
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        if (look_once(l, err) < 0)
             return -1;
         if (l->found_count == 0)
             return 0;
@@ -439,9 +460,13 @@ static int claim(struct looking *l, const json_t *holds, json_t *claims, struct 
             return -1;
         if (market_end(l->m, take_found(l, claims, err), err) < 0)
             return -1;
+        if (json_array_size(claims) > 0) {
+            l->m->crowd = round == 0 ? l->m->crowd * 3 / 4 : l->m->crowd;
+            return 0;
+        }
+        widen(l->m);
         if (l->at_rank == INT64_MIN)
             return 0;
-        l->skip = rng_below(&l->rng, SKIP_MAX);
     }
     return 0;
 }

@@ -27,7 +27,8 @@ struct market {
         bool others[CHANGED_MAX]; /* servers are told as well */
         size_t changed_count;
     } tx;
-    struct { /* how many may be posted before the queue is counted again */
+    uint32_t crowd; /* over how many of the first in the queue this connection's claims spread: see claim.c */
+    struct {        /* how many may be posted before the queue is counted again */
         char market[MARKET_ADDRESS_MAX];
         int64_t left;
     } room;
@@ -36,7 +37,7 @@ struct market {
 /* Schema, and the one clause in which the databases differ. */
 int schema_migrate(struct db *db, struct err *err);
 const char *schema_claim_sql(struct db *db);
-#define CLAIM_CANDIDATES_MAX 16
+#define CLAIM_CANDIDATES_MAX 8
 
 /* ---- Transactions */
 

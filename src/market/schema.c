@@ -92,14 +92,14 @@ int schema_migrate(struct db *db, struct err *err)
     return db_migrate(db, migrations, ARRAY_LEN(migrations), err);
 }
 
-/* The claim: of the candidates $1 … $16, lock at most $17 that are still queued and that nobody else is just taking.
+/* The claim: of the candidates $1 … $8, lock at most $9 that are still queued and that nobody else is just taking.
  * SQLite has one writer, so nothing is ever locked by another. After EXEC_COLUMNS and the first seven come
  * JOB_ROW_COLUMNS: the job's row is locked as well. */
 #define CLAIM_SQL                                                                                                      \
     "SELECT " EXEC_COLUMNS ", j.definition, j.secrets, j.credentials, j.name, j.timeout_ms, j.count, j.needs,"         \
     " j.id, j.market, j.owner, j.node, j.reason, j.moves, j.exit_code, j.finished_ms, j.queue_timeout_ms, j.state,"    \
     " j.counts, j.confidential FROM executions e JOIN jobs j ON j.id = e.job WHERE e.id IN ($1, $2, $3, $4, $5, $6,"   \
-    " $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AND e.state = 0 ORDER BY e.rank, e.id LIMIT $17"
+    " $7, $8) AND e.state = 0 ORDER BY e.rank, e.id LIMIT $9"
 static const char claim_sqlite[] = CLAIM_SQL;
 static const char claim_postgres[] = CLAIM_SQL " FOR UPDATE OF e, j SKIP LOCKED";
 
