@@ -109,6 +109,8 @@ int httpd_each_query(const struct httpd_request *r, int (*visit)(void *ctx, cons
 void httpd_watch(struct httpd_request *r, const char *key);
 /* How long ago the request was first handled: 0 in the first run. */
 uint64_t httpd_waited_ms(const struct httpd_request *r);
+/* Whether the client has closed its connection: before giving away, after a wait, what nobody would get. */
+bool httpd_client_gone(const struct httpd_request *r);
 /* Something of the handler's own, kept between its runs; `drop` frees it at the end of the request. */
 void httpd_set_state(struct httpd_request *r, void *state, void (*drop)(void *state));
 void *httpd_state(const struct httpd_request *r);

@@ -4,6 +4,8 @@
 #include "base/clock.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <sys/socket.h>
 
 /* --- what handlers ask -------------------------------------------------------------------------------------------- */
 
@@ -69,6 +71,13 @@ const char *httpd_client(const struct httpd_request *r)
 uint64_t httpd_waited_ms(const struct httpd_request *r)
 {
     return clock_mono_ms() - r->handled_ms;
+}
+
+bool httpd_client_gone(const struct httpd_request *r)
+{
+    char byte;
+    ssize_t n = r->conn ? recv(r->conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : 1;
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 void httpd_set_state(struct httpd_request *r, void *state, void (*drop)(void *state))

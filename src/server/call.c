@@ -190,7 +190,7 @@ static int check_members(const struct route_about *about, const json_t *body, st
     const char *name;
     json_t *value;
     int64_t version = 1;
-    json_object_foreach((json_t *)(uintptr_t)body, name, value)
+    json_object_foreach((json_t *)body, name, value)
     {
         bool known = str_eq(name, "version") || (about->node_message && str_eq(name, "node"));
         if (!known && !is_one_of(name, about->members))

@@ -130,7 +130,7 @@ static void write_by_market(const json_t *object, const char *name, const char *
     const char *market, *word;
     json_t *words, *n;
     write_head(out, name, "gauge", help);
-    json_object_foreach((json_t *)(uintptr_t)object, market, words)
+    json_object_foreach((json_t *)object, market, words)
     {
         json_object_foreach(words, word, n)
         {
@@ -145,7 +145,7 @@ static void write_ages(const json_t *object, struct buf *out)
     const char *market;
     json_t *ms;
     write_head(out, "berth_oldest_queued_seconds", "gauge", "Age of the oldest job that waits.");
-    json_object_foreach((json_t *)(uintptr_t)object, market, ms)
+    json_object_foreach((json_t *)object, market, ms)
     {
         buf_addf(out, "berth_oldest_queued_seconds{market=\"%s\"} %.3f\n", market,
                  (double)json_integer_value(ms) / 1000);

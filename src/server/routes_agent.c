@@ -67,6 +67,8 @@ static int claim(struct call *c, json_t **out, struct err *err)
         return -1;
     httpd_watch(c->req, c->caller.market);
     httpd_watch(c->req, c->caller.node);
+    if (httpd_client_gone(c->req)) /* a job given away here would wait for its lease to end */
+        return err_set(err, ERR_REFUSED, "the node went away");
     if (market_node_claim(c->m, &c->caller, (uint32_t)n, httpd_state(c->req) ? NULL : holds, out, err) < 0)
         return -1;
     size_t got = json_array_size(json_object_get(*out, "claims"));
@@ -239,9 +241,7 @@ static const char *const locate_members[] = {REF, "sha256", NULL};
 static const char *const definition_members[] = {REF, "wait_ms", NULL};
 
 #define AGENT(name, roles_, members_)                                                                                  \
-    {                                                                                                                  \
-        "POST", NODE #name, roles_, members_, name, .node_message = true                                               \
-    }
+    ROUTE("POST", NODE #name, roles_, members_, name, .node_message = true, .body_max = NODE_BODY_MAX)
 
 const struct route_about routes_agent[] = {
     AGENT(hello, ROLE_BIT(NODE) | ROLE_BIT(JOIN), hello_members),

@@ -16,7 +16,7 @@ static int read_vars(const struct call *c, struct strv *vars, struct err *err)
     json_t *value;
     if (body_json(c, "variables", JSON_OBJECT, &given, err) < 0)
         return -1;
-    json_object_foreach((json_t *)(uintptr_t)given, name, value)
+    json_object_foreach((json_t *)given, name, value)
     {
         if (!json_is_string(value))
             return err_set(err, ERR_INVALID, "variables.%s: must be a string", name);
@@ -58,7 +58,7 @@ static int read_credentials(const struct call *c, struct market_credentials *out
     *given = v != NULL;
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)v, name, value)
+    json_object_foreach((json_t *)v, name, value)
     {
         const char **to = str_eq(name, "access_key_id")       ? &out->access_key_id
                           : str_eq(name, "secret_access_key") ? &out->secret_access_key

@@ -132,7 +132,7 @@ static void add_routes(struct server *s, const struct route_about *about)
             (struct httpd_route){.method = about->method,
                                  .pattern = about->pattern,
                                  .handler = about->plain ? server_handle_plain : server_handle,
-                                 .body_max = about->body_max,
+                                 .body_max = about->body_max ? about->body_max : SMALL_BODY_MAX,
                                  .about = about};
 }
 

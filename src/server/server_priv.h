@@ -78,14 +78,14 @@ struct call {
 /* What is known of a route. */
 struct route_about {
     const char *method, *pattern;
-    unsigned roles; /* 0: public */
     /* Members that a body may have, NULL-terminated; NULL: takes no body. "version" may always be there. */
     const char *const *members;
     int (*run)(struct call *c, json_t **out, struct err *err);
     const char *const *queries; /* names that the query may have; NULL: none */
+    uint64_t body_max;          /* 0: SMALL_BODY_MAX */
+    unsigned roles;             /* 0: public */
     bool node_message;          /* "version" and "node" must be there, and the node be the caller's */
     bool plain;                 /* public, and works without the database */
-    uint64_t body_max;
 };
 
 #define ROUTE(method_, pattern_, roles_, members_, run_, ...)                                                          \

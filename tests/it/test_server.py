@@ -1,5 +1,6 @@
 """The REST API on both databases: what it answers is what docs/openapi.json describes."""
 import base64
+import contextlib
 import json
 
 import pytest
@@ -169,6 +170,15 @@ def test_a_claim_that_waits_gets_the_job_that_comes(server):
     waiting = in_background(node.claim)
     posted = poster.post_job()
     assert [c["job"] for c in waiting()] == [posted["id"]]
+
+
+def test_a_poll_whose_node_went_away_takes_no_job(server):
+    poster, node = server.client("poster"), server.node()
+    with contextlib.closing(node.connect()) as gone:
+        gone.request("POST", "/api/v1/node/claim", json.dumps({"version": 1, "node": node.id, "free": 1, "wait_ms": 30000}), node.headers({}))
+    posted = poster.post_job()
+    claim = node.claim()[0]
+    assert (claim["job"], claim["epoch"], claim["attempt"]) == (posted["id"], 1, 1)
 
 
 def test_a_control_poll_hears_of_a_stop(server):
