@@ -55,6 +55,22 @@ static void input_is_read_to_its_end(void **state)
     assert_int_equal(unread.exit_code, 0);
 }
 
+static void a_descriptor_can_be_the_standard_input(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct proc_result r;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "by a pipe", 9), 9);
+    close(ends[1]);
+    const struct proc_opts opts = {.argv = ARGV("cat"), .input_fd = ends[0]};
+    assert_int_equal(proc_run(&opts, &r, &err), 0);
+    assert_string_equal(buf_str(&r.out), "by a pipe");
+    proc_result_release(&r);
+    assert_int_equal(close(ends[0]), 0); /* still ours */
+}
+
 static void environment_and_folder_are_the_given_ones(void **state)
 {
     (void)state;
@@ -250,6 +266,7 @@ int main(void)
         cmocka_unit_test(output_errors_and_exit_code_come_back),
         cmocka_unit_test(a_signal_is_told_from_an_exit),
         cmocka_unit_test(input_is_read_to_its_end),
+        cmocka_unit_test(a_descriptor_can_be_the_standard_input),
         cmocka_unit_test(environment_and_folder_are_the_given_ones),
         cmocka_unit_test(a_program_that_cannot_start_says_why),
         cmocka_unit_test(only_three_descriptors_are_inherited),
