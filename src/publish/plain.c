@@ -1,7 +1,8 @@
-/* Every file an object of its own, many at once, and at last the manifest that names them.
+/* Every file an object (or, in a local folder, a file) of its own, many at once, and at last the manifest that names
+ * them.
  *
  * The thread that walks opens files and hands them to workers; large ones it stores itself, in parts. */
-#include "publish/publish_priv.h"
+#include "publish/shelf_priv.h"
 
 #include "base/fs.h"
 #include "base/pool.h"
@@ -38,6 +39,8 @@ struct plain {
     const struct publish_opts *opts;
     struct target target;
     struct buf prefix;
+    struct shelf shelf; /* instead, of a local folder */
+    bool local;
     struct pool *pool;
     struct entry *first, **end;
     struct odd_ones odd;
@@ -132,8 +135,21 @@ static int check_unchanged(const struct entry *e, struct err *err)
     return err_set(err, ERR_CHANGED, "%s changed while it was stored", e->path);
 }
 
+static int store_locally(struct entry *e, struct err *err)
+{
+    struct stat st;
+    if (fstat(e->fd, &st) < 0)
+        return err_sys(err, "look at %s", e->path);
+    st.st_size = (off_t)e->size;
+    if (shelf_file(&e->plain->shelf, e->path, e->fd, &st, err) < 0 || hash_file(e, &e->sha256, err) < 0)
+        return -1;
+    return check_unchanged(e, err);
+}
+
 static int store(struct entry *e, struct err *err)
 {
+    if (e->plain->local)
+        return store_locally(e, err);
     struct s3_stored stored = {0};
     AUTO_STR key = str_printf(err, "%s%s", buf_str(&e->plain->prefix), e->path);
     bool small = e->size <= IN_MEMORY_MAX;
@@ -202,7 +218,7 @@ static int add_link(struct plain *p, const struct fs_entry *from, struct err *er
     if (!e || !(e->target = str_dup(target, err)))
         return -1;
     p->totals->links++;
-    return 0;
+    return p->local ? shelf_link(&p->shelf, e->path, target, err) : 0;
 }
 
 static int check_limits(const struct plain *p, const struct fs_entry *from, struct err *err)
@@ -214,7 +230,7 @@ static int check_limits(const struct plain *p, const struct fs_entry *from, stru
         return err_set(err, ERR_LIMIT, "more than %" PRIu64 " files and folders", most);
     if (S_ISREG(from->st.st_mode) && (uint64_t)from->st.st_size > room - t->bytes)
         return err_set(err, ERR_LIMIT, "%s: more than %" PRIu64 " bytes in all", from->path, room);
-    if (p->prefix.n + strlen(from->path) > PUBLISH_KEY_MAX)
+    if (!p->local && p->prefix.n + strlen(from->path) > PUBLISH_KEY_MAX)
         return err_set(err, ERR_LIMIT, "%.512s: its key would be longer than the %d bytes that S3 allows", from->path,
                        PUBLISH_KEY_MAX);
     if (!str_eq(from->path, PUBLISH_MANIFEST))
@@ -248,6 +264,18 @@ static int add_file(struct plain *p, const struct fs_entry *from, struct err *er
     return 0;
 }
 
+static int add_folder(struct plain *p, const struct fs_entry *from, struct err *err)
+{
+    if (p->local && shelf_is(&p->shelf, &from->st))
+        return err_set(err, ERR_INVALID, "the results would be inside the folder that is published");
+    struct entry *e = add_entry(p, from, err);
+    if (!e)
+        return -1;
+    e->folder = true;
+    p->totals->folders++;
+    return p->local ? shelf_folder(&p->shelf, e->path, err) : 0;
+}
+
 static int visit(void *ctx, const struct fs_entry *from, struct err *err)
 {
     struct plain *p = ctx;
@@ -264,12 +292,7 @@ static int visit(void *ctx, const struct fs_entry *from, struct err *err)
         return add_file(p, from, err);
     if (S_ISLNK(mode))
         return add_link(p, from, err);
-    struct entry *e = add_entry(p, from, err);
-    if (!e)
-        return -1;
-    e->folder = true;
-    p->totals->folders++;
-    return 0;
+    return add_folder(p, from, err);
 }
 
 /* ---- the manifest ---- */
@@ -320,28 +343,40 @@ static int tell_sum(struct span text, struct publish_result *out, struct err *er
     return buf_check(&sum, "checksum", err);
 }
 
-static int put_manifest(struct plain *p, struct publish_result *out, struct err *err)
+static int put_manifest_object(struct plain *p, struct span text, struct publish_result *out, struct err *err)
 {
-    AUTO_BUF text;
-    buf_init(&text, MANIFEST_MAX);
-    AUTO_STR key = str_printf(err, "%s" PUBLISH_MANIFEST, buf_str(&p->prefix));
-    if (!key || write_manifest(p, &text, err) < 0 || tell_sum(buf_span(&text), out, err) < 0)
-        return -1;
     struct s3_stored stored;
     struct s3_put_opts how = target_put_opts(p->opts->to);
+    const struct s3_body body = {.bytes = text};
+    AUTO_STR key = str_printf(err, "%s" PUBLISH_MANIFEST, buf_str(&p->prefix));
     how.content_type = "application/json";
-    const struct s3_body body = {.bytes = buf_span(&text)};
-    if (p->opts->commit && p->opts->commit(p->opts->ctx, err) < 0)
+    if (!key || s3_put(p->target.s3, key, &body, &how, &stored, err) < 0)
         return -1;
-    if (s3_put(p->target.s3, key, &body, &how, &stored, err) < 0)
-        return -1;
-    out->stored_bytes = p->totals->bytes + text.n;
     int rc = target_describe(&p->target, p->opts, key, &stored, out, err);
     s3_stored_release(&stored);
     return rc;
 }
 
+static int put_manifest(struct plain *p, struct publish_result *out, struct err *err)
+{
+    AUTO_BUF text;
+    buf_init(&text, MANIFEST_MAX);
+    if (write_manifest(p, &text, err) < 0 || tell_sum(buf_span(&text), out, err) < 0)
+        return -1;
+    out->stored_bytes = p->totals->bytes + text.n;
+    if (p->local && shelf_text(&p->shelf, PUBLISH_MANIFEST, buf_span(&text), err) < 0)
+        return -1;
+    if (p->opts->commit && p->opts->commit(p->opts->ctx, err) < 0)
+        return -1;
+    return p->local ? shelf_commit(&p->shelf, &out->path, err) : put_manifest_object(p, buf_span(&text), out, err);
+}
+
 /* ---- all of it ---- */
+
+static int open_place(struct plain *p, struct err *err)
+{
+    return p->local ? shelf_open(&p->shelf, buf_str(&p->prefix), err) : target_open(&p->target, p->opts, err);
+}
 
 static int store_all(struct plain *p, int dir_fd, struct err *err)
 {
@@ -366,15 +401,11 @@ static int run(struct plain *p, int dir_fd, struct publish_result *out, struct e
     const struct archive_pack_opts limits = {
         .max_bytes = o->max_bytes, .max_entries = o->max_entries, .cancel = o->cancel};
     uint64_t ignored = 0;
-    if (o->to->kind != PUBLISH_S3) {
-        err_set(err, ERR_UNSUPPORTED, "not supported: plain files to a local folder");
-        return err_hint(err, "publish an archive, or copy the folder");
-    }
     if (archive_measure(dir_fd, &limits, &ignored, &out->totals, err) < 0)
         return -1;
     p->total_bytes = out->totals.bytes;
     out->totals = (struct archive_totals){0};
-    if (publish_key(o->to->key, PUBLISH_PLAIN, &o->names, &p->prefix, err) < 0 || target_open(&p->target, o, err) < 0 ||
+    if (publish_key(o->to->key, PUBLISH_PLAIN, &o->names, &p->prefix, err) < 0 || open_place(p, err) < 0 ||
         store_all(p, dir_fd, err) < 0 || cancel_check(o->cancel, err) < 0)
         return -1;
     return put_manifest(p, out, err);
@@ -382,12 +413,17 @@ static int run(struct plain *p, int dir_fd, struct publish_result *out, struct e
 
 int publish_plain(int dir_fd, const struct publish_opts *opts, struct publish_result *out, struct err *err)
 {
-    struct plain p = {.opts = opts, .odd = {.opts = opts}, .totals = &out->totals};
+    struct plain p = {.opts = opts,
+                      .odd = {.opts = opts},
+                      .totals = &out->totals,
+                      .shelf = SHELF_NONE,
+                      .local = opts->to->kind == PUBLISH_LOCAL};
     p.end = &p.first;
     buf_init(&p.prefix, 2 * PUBLISH_KEY_MAX);
     pthread_mutex_init(&p.mu, NULL);
     int rc = run(&p, dir_fd, out, err);
     target_release(&p.target);
+    shelf_release(&p.shelf);
     while (p.first) {
         struct entry *e = p.first;
         p.first = e->next;

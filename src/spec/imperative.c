@@ -318,17 +318,22 @@ static int publisher_s3(struct arena *a, struct fields *f, struct publisher *p, 
                            err);
 }
 
-/* An archive in a folder of this machine: file:///results/{jobID}.tar.gz */
+/* An archive in a folder of this machine: file:///results/{jobID}.tar.gz. Or plain, a folder: file:///results/{jobID}
+ */
 static int publisher_file(struct arena *a, struct fields *f, struct publisher *p, struct err *err)
 {
     const size_t scheme = strlen("file://");
     struct span path = {f->uri.p + scheme, f->uri.n - scheme};
     if (f->uri.n <= scheme || path.p[0] != '/')
-        return err_set(err, ERR_USAGE, "expected file:///FOLDER/NAME.tar.gz");
+        return err_set(err, ERR_USAGE,
+                       "expected file:///FOLDER/NAME.tar.gz, or with opt=encoding=plain file:///FOLDER");
     if (value_publish_key(path, err) < 0)
         return -1;
     *p = (struct publisher){.kind = PUBLISH_LOCAL, .at = "", .key = arena_dup_span(a, path)};
-    return no_more_options(f, "none", err);
+    const char *encoding = take_option(a, f, "encoding");
+    if (encoding && value_encoding(span_of(encoding), &p->encoding, err) < 0)
+        return -1;
+    return no_more_options(f, "encoding", err);
 }
 
 static int publisher_by_scheme(struct arena *a, struct fields *f, struct publisher *p, struct err *err)
