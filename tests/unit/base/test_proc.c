@@ -59,15 +59,14 @@ static void a_descriptor_can_be_the_standard_input(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    struct proc_result r;
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(write(ends[1], "by a pipe", 9), 9);
     close(ends[1]);
+    AUTO_RESULT r;
     const struct proc_opts opts = {.argv = ARGV("cat"), .input_fd = ends[0]};
-    assert_int_equal(proc_run(&opts, &r, &err), 0);
+    assert_works(proc_run(&opts, &r, &err), &err);
     assert_string_equal(buf_str(&r.out), "by a pipe");
-    proc_result_release(&r);
     assert_int_equal(close(ends[0]), 0); /* still ours */
 }
 
