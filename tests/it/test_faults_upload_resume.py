@@ -1,12 +1,16 @@
 """F28: an upload that was killed is gone on with: what is stored already is not sent again, and what does not fit is aborted."""
+import gzip
 import hashlib
+import io
 import json
 import os
 import signal
 import stat
+import tarfile
 
 import pytest
 
+from conftest import bacalhau
 from faults.kit import PART, server, wait_until  # noqa: F401 (a fixture)
 
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "canary-of-a-secret"}
@@ -214,3 +218,23 @@ def test_F28_where_nothing_may_be_aborted_a_new_upload_begins_all_the_same(berth
     done = berth("publish", "--no-progress", folder, dest(server), env=KEYS)
     assert done.code == 0 and is_right(berth, bucket, folder) and journals(berth) == [], done
     assert len(bucket.uploads) == 1 and "could not be removed" in done.errors, done
+
+
+def test_F28_a_run_that_is_killed_while_it_publishes_is_gone_on_with_by_hand(berth, server, bucket, one_engine):
+    job = berth.job(bacalhau([], "dd if=/dev/urandom of=/outputs/big bs=1M count=44", ResultPaths=[{"Name": "o", "Path": "/outputs"}],
+                             Publisher={"Type": "s3", "Params": {"Bucket": "b", "Key": "r/{jobID}", "Endpoint": server.url}}))
+    server.rule(op="part", nth="4-", hold="killed", until="killed")
+    with berth.start("run", "--engine", one_engine, "-r", "results", job, env=KEYS) as process:
+        wait_until(lambda: journals(berth) and len(noted(journals(berth)[0])) >= 3)
+        process.kill()
+        process.wait(60)
+    server.release("killed")
+    server.settle()
+    known = noted(journals(berth)[0])
+    server.forget()
+    done = berth("publish", "--no-progress", "results", f"s3://b/r/{{jobID}},opt=endpoint={server.url}", env=KEYS)
+    assert done.code == 0 and not server.asked(op="create") and bucket.uploads == {} and journals(berth) == [], done
+    assert len(known) >= 3 and set(sent(server)).isdisjoint(known) and len(sent(server)) + len(known) == 6, server.told()
+    [key] = bucket.objects
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(bucket.objects[key].data))) as tar:
+        assert tar.extractfile("outputs/o/big").read() == (berth.cwd / "results/outputs/o/big").read_bytes()
