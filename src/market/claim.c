@@ -3,6 +3,7 @@
  *
  * The look is bounded. Half of it goes to the front of the queue; the other half goes on where the last one of this
  * node ended, so that what stands far back behind jobs for other machines is seen as well. */
+#include "base/log.h"
 #include "base/rng.h"
 #include "market/market_priv.h"
 
@@ -31,6 +32,9 @@ struct looking {
     uint32_t running;
     char found[CLAIM_CANDIDATES_MAX][EXEC_ID_MAX];
     size_t found_count;
+    char left[ROUNDS_MAX][EXEC_ID_MAX]; /* found, but not to be opened here */
+    size_t left_count;
+    bool look_anew;
     int64_t at_rank; /* how far the look has come; INT64_MIN: at the beginning, or all seen */
     char at_id[EXEC_ID_MAX];
     uint64_t skip; /* so many of what could be taken: others are at it */
@@ -162,6 +166,9 @@ static int consider(struct looking *l, const struct candidate *x, struct err *er
     for (size_t i = 0; i < l->found_count; i++)
         if (str_eq(l->found[i], x->id))
             return 0;
+    for (size_t i = 0; i < l->left_count; i++)
+        if (str_eq(l->left[i], x->id))
+            return 0;
     memcpy(l->found[l->found_count++], x->id, EXEC_ID_MAX);
     return 0;
 }
@@ -183,13 +190,13 @@ static void read_candidate(const struct query *q, struct arena *a, struct candid
 /* A page of the queue after where the look is: how many rows there were. */
 static int read_page(struct looking *l, int limit, struct candidate *page, struct err *err)
 {
-    struct query q = query_on(l->m,
-                              "SELECT e.id, e.job, e.rank, e.queued_ms, e.avoid_node, j.confidential, j.needs,"
-                              " CASE WHEN j.holds IS NULL OR j.holds = '[]' THEN 0 ELSE 1 END"
-                              " FROM executions e JOIN jobs j ON j.id = e.job WHERE e.market = $1 AND e.state = 0"
-                              " AND (e.rank, e.id) > ($2, $3) AND (e.due_ms IS NULL OR e.due_ms > $4)"
-                              " ORDER BY e.rank, e.id LIMIT $5",
-                              err);
+    struct query q =
+        query_on(l->m,
+                 "SELECT e.id, e.job, e.rank, e.queued_ms, e.avoid_node, j.confidential, j.needs,"
+                 " j.has_holds FROM executions e JOIN jobs j ON j.id = e.job WHERE e.market = $1 AND e.state = 0"
+                 " AND (e.rank, e.id) > ($2, $3) AND (e.due_ms IS NULL OR e.due_ms > $4)"
+                 " ORDER BY e.rank, e.id LIMIT $5",
+                 err);
     query_text(&q, l->node.market);
     query_i64(&q, l->at_rank);
     query_text(&q, l->at_id);
@@ -301,6 +308,15 @@ static json_t *claim_json(struct market *m, const struct query *q, const struct 
     return o;
 }
 
+/* A server with other keys may open it; this one must not stand still before it. */
+static void leave_sealed(struct looking *l, const struct exec_row *x, const struct err *why)
+{
+    if (l->left_count < ROUNDS_MAX)
+        memcpy(l->left[l->left_count++], x->id, EXEC_ID_MAX);
+    l->look_anew = true;
+    log_warn("market", "left in the queue (execution=%s reason=\"%s\")", x->id, why->text);
+}
+
 /* Rows locked by the one statement; what one costs is counted before the next is taken. */
 static int lock_found(struct looking *l, uint32_t limit, struct taken *out, size_t *n, struct err *err)
 {
@@ -318,8 +334,14 @@ static int lock_found(struct looking *l, uint32_t limit, struct taken *out, size
             break;
         if (!decide_fits(&t->needs, &l->machine))
             continue;
+        struct err why = ERR_INIT;
+        t->claim = claim_json(m, &q, &t->j, &t->x, &why);
+        if (err_is_set(&why)) {
+            market_secrets_free(t->claim);
+            leave_sealed(l, &t->x, &why);
+            continue;
+        }
         decide_use(&l->machine, &t->needs);
-        t->claim = claim_json(m, &q, &t->j, &t->x, err);
         ++*n;
     }
     query_done(&q);
@@ -390,6 +412,7 @@ static int take_found(struct looking *l, json_t *claims, struct err *err)
     int rc = recheck(l, &limit, err);
     if (limit > CLAIM_CANDIDATES_MAX)
         limit = CLAIM_CANDIDATES_MAX;
+    l->wanted = limit;
     if (rc == 0 && limit > 0)
         rc = lock_found(l, limit, taken, &n, err);
     for (size_t i = 0; i < n && rc == 0; i++)
@@ -432,6 +455,13 @@ static void widen(struct market *m)
     m->crowd = m->crowd < CROWD_MAX ? m->crowd : CROWD_MAX;
 }
 
+static void to_front(struct looking *l)
+{
+    l->at_rank = INT64_MIN;
+    l->at_id[0] = '\0';
+    l->look_anew = false;
+}
+
 static int look_once(struct looking *l, struct err *err)
 {
     l->skip = rng_below(&l->rng, l->m->crowd);
@@ -440,8 +470,7 @@ static int look_once(struct looking *l, struct err *err)
     if (l->found_count > 0 || l->m->crowd == 0)
         return 0;
     l->skip = l->m->crowd = 0; /* nothing left behind what was skipped */
-    l->at_rank = INT64_MIN;
-    l->at_id[0] = '\0';
+    to_front(l);
     return look(l, err);
 }
 
@@ -464,9 +493,12 @@ static int claim(struct looking *l, const json_t *holds, json_t *claims, struct 
             l->m->crowd = round == 0 ? l->m->crowd * 3 / 4 : l->m->crowd;
             return 0;
         }
-        widen(l->m);
-        if (l->at_rank == INT64_MIN)
+        if (l->wanted == 0 || (l->at_rank == INT64_MIN && !l->look_anew))
             return 0;
+        if (l->look_anew)
+            to_front(l);
+        else
+            widen(l->m);
     }
     return 0;
 }

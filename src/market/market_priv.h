@@ -16,6 +16,7 @@
 #define LISTEN_CHANNEL "berth"
 #define CHANGED_MAX    32          /* things told of after one commit; more are found by polling */
 #define JSON_TEXT_MAX  (64u << 10) /* of info, labels, progress and the like, as stored */
+#define NEEDS_TEXT_MAX 4096        /* of one job's requirements: a claim may look at thousands */
 #define VALUE_NONE     INT64_MAX   /* of a number that may be NULL */
 
 struct market {

@@ -428,9 +428,19 @@ static int answer_hello(struct market *m, const struct greeting *g, json_t **out
     return give(out, &o, err);
 }
 
+static int check_market(struct market *m, const char *address, struct err *err)
+{
+    int64_t there;
+    struct query q = query_on(m, "SELECT COUNT(*) FROM markets WHERE address = $1", err);
+    query_text(&q, address);
+    if (query_one(&q, &there) < 0)
+        return -1;
+    return there ? 0 : err_set(err, ERR_NOTFOUND, "no market '%.64s'", address);
+}
+
 static int greet(struct market *m, const struct market_caller *c, struct greeting *g, json_t **out, struct err *err)
 {
-    if (check_hello(c, g, err) < 0 || market_begin(m, err) < 0)
+    if (check_hello(c, g, err) < 0 || check_market(m, g->market, err) < 0 || market_begin(m, err) < 0)
         return -1;
     int rc = c->role == MARKET_JOIN ? hello_join(m, c, g, err) : hello_own(m, c, g, err);
     if (market_end(m, rc, err) < 0)

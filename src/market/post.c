@@ -198,7 +198,9 @@ static int seal_all(struct market *m, struct posting *p, struct err *err)
 {
     if (p->definition) {
         p->secrets = job_secrets(&p->job, p->definition, err);
-        if (!p->secrets || seal_json(m, p->secrets, p->id, "variables", &p->sealed_secrets, err) < 0)
+        if (!p->secrets)
+            return -1;
+        if (json_object_size(p->secrets) && seal_json(m, p->secrets, p->id, "variables", &p->sealed_secrets, err) < 0)
             return -1;
     }
     if (!p->post->credentials)
@@ -220,14 +222,15 @@ static int posting_build(struct market *m, struct posting *p, struct arena *a, s
         p->needs = post->requires ? json_deep_copy(post->requires) : json_object();
         if (!p->needs)
             return err_nomem(err);
-        if (needs_check(p->needs, err) < 0)
-            return -1;
     } else {
         p->definition = spec_to_json(&p->job, err);
         p->needs = p->definition ? needs_of_job(&p->job, err) : NULL;
         p->holds = p->needs ? holds_of_job(&p->job, err) : NULL;
     }
-    return err_is_set(err) ? -1 : seal_all(m, p, err);
+    /* What cannot be read again at the claim would stand in every node's way. */
+    if (err_is_set(err) || needs_check(p->needs, err) < 0)
+        return -1;
+    return seal_all(m, p, err);
 }
 
 /* ---- Into the tables */
@@ -236,24 +239,23 @@ static int insert_job(struct market *m, const struct posting *p, struct err *err
 {
     AUTO_STR labels = NULL;
     AUTO_STR needs = NULL;
-    AUTO_STR holds = NULL;
     AUTO_STR definition = NULL;
     AUTO_STR shown = NULL;
     char counts[64];
     snprintf(counts, sizeof(counts), "%u,0,0,0,0,0,0,0,0,0", p->count);
     if (json_text(p->labels_json, JSON_TEXT_MAX, "labels", &labels, err) < 0 ||
-        json_text(p->needs, JSON_TEXT_MAX, "requirements", &needs, err) < 0 ||
-        json_text(p->holds, DEFINITION_MAX, "inputs", &holds, err) < 0 ||
+        json_text(p->needs, NEEDS_TEXT_MAX, "what the job requires of a node", &needs, err) < 0 ||
         json_text(p->definition, DEFINITION_MAX, "the definition", &definition, err) < 0 ||
         json_text(p->shown, DEFINITION_MAX, "the definition", &shown, err) < 0)
         return -1;
-    struct query q = query_on(m,
-                              "INSERT INTO jobs (id, market, owner, name, priority, count, labels, created_ms,"
-                              " timeout_ms, queue_timeout_ms, total_deadline_ms, state, counts, moves, reason, node,"
-                              " confidential, needs, holds, definition, shown, secrets, credentials) VALUES ($1, $2,"
-                              " $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, 0, '', '', $13, $14, $15, $16, $17, $18,"
-                              " $19)",
-                              err);
+    struct query q =
+        query_on(m,
+                 "INSERT INTO jobs (id, market, owner, name, priority, count, labels, created_ms,"
+                 " timeout_ms, queue_timeout_ms, total_deadline_ms, state, counts, moves, reason, node,"
+                 " confidential, needs, has_holds, definition, shown, secrets, credentials) VALUES ($1, $2,"
+                 " $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, 0, '', '', $13, $14, $15, $16, $17, $18,"
+                 " $19)",
+                 err);
     query_text(&q, p->id);
     query_text(&q, p->post->market);
     query_text(&q, p->owner);
@@ -268,7 +270,7 @@ static int insert_job(struct market *m, const struct posting *p, struct err *err
     query_text(&q, counts);
     query_i64(&q, p->post->confidential);
     query_text(&q, needs);
-    query_text(&q, holds);
+    query_i64(&q, json_array_size(p->holds) > 0);
     query_text(&q, definition);
     query_text(&q, shown);
     query_blob(&q, p->sealed_secrets.n ? buf_span(&p->sealed_secrets) : (struct span){NULL, 0});

@@ -359,6 +359,55 @@ static void no_secret_is_in_the_database_in_plain(void **state)
     json_decref(out);
 }
 
+static void a_job_that_cannot_be_opened_stands_in_nobodys_way(void **state)
+{
+    struct world *w = *state;
+    struct posted sealed = post_secret(w);
+    struct posted open = post(w);
+    struct node n = node_with(w, "n1", 4, "{}", NULL);
+    struct seal_keys *others = NULL;
+    struct market *m = NULL;
+    struct claimed c;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/other-keys", w->f->dir);
+    OK(seal_keys_open(&others, path, true, &err));
+    const struct market_opts o = {.db_url = w->f->url, .keys = others, .now_ms = fake_clock};
+    OK(market_open(&m, &o, &err));
+    assert_int_equal(claim_on(m, &n, &c), 1);
+    assert_string_equal(c.job, open.id);
+    assert_int_equal(claim_on(m, &n, NULL), 0);
+    assert_int_equal(claim(w, &n, &c), 1);
+    assert_string_equal(c.job, sealed.id);
+    market_free(m);
+    seal_keys_free(others);
+}
+
+static void what_no_claim_could_read_is_refused_at_posting(void **state)
+{
+    struct world *w = *state;
+    struct market_post p = MARKET_POST_OWN;
+    AUTO_BUF text;
+    buf_init(&text, 1 << 20);
+    buf_adds(
+        &text,
+        "{\"Name\":\"long\",\"Type\":\"batch\",\"Constraints\":[{\"Key\":\"k\",\"Operator\":\"in\",\"Values\":[\"v\"");
+    for (int i = 0; i < 2000; i++)
+        buf_addf(&text, ",\"value-%d\"", i);
+    buf_adds(
+        &text,
+        "]}],\"Tasks\":[{\"Name\":\"main\",\"Engine\":{\"Type\":\"docker\",\"Params\":{\"Image\":\"busybox\"}}}]}");
+    struct job *job = parse_job(buf_str(&text));
+    p.market = MARKET;
+    p.job = job;
+    REFUSES(ERR_INVALID, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    job_free(job);
+    AUTO_JSON unknown = json_of("{\"colour\":\"blue\"}");
+    p.job = NULL;
+    p.confidential = true;
+    p.requires = unknown;
+    REFUSES(ERR_INVALID, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+}
+
 static void required_resources_show_no_secrets_but_nodes_get_them(void **state)
 {
     struct world *w = *state;
@@ -790,6 +839,8 @@ int main(void)
         MARKET_TEST(a_unique_beginning_of_an_id_will_do),
         MARKET_TEST(secrets_reach_the_node_that_claims_and_nobody_else),
         MARKET_TEST(no_secret_is_in_the_database_in_plain),
+        MARKET_TEST(a_job_that_cannot_be_opened_stands_in_nobodys_way),
+        MARKET_TEST(what_no_claim_could_read_is_refused_at_posting),
         MARKET_TEST(required_resources_show_no_secrets_but_nodes_get_them),
         MARKET_TEST(a_confidential_definition_goes_to_the_node_under_its_epoch),
         MARKET_TEST(a_definition_that_does_not_come_fails_the_job),
