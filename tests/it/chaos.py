@@ -19,6 +19,7 @@ SLOTS = 4
 PUBLISHING = 20  # one job in so many
 LARGE = 200      # one in so many publishes more than one part
 LARGE_BYTES = 9 << 20
+SEVERAL = 30     # one in so many has three executions
 BUSY = 0.6       # share of the nodes' time that the jobs take, were nobody disturbed
 
 HELD = ("claimed", "staging", "running", "publishing")
@@ -53,9 +54,7 @@ class Schedule:
             following = time.monotonic()
             while not self.over.is_set():
                 if time.monotonic() >= following:
-                    kind = self.rng.choice(self.kinds)
-                    if getattr(self, kind)():
-                        self.done[kind] += 1
+                    self.do(self.rng.choice(self.kinds))
                     following = time.monotonic() + self.rng.expovariate(1 / self.every_s)
                 self.undo(time.monotonic())
                 due = min([following] + [at for at, _, _ in self.later[:1]])
@@ -63,6 +62,15 @@ class Schedule:
             self.undo(float("inf"))
         except Exception as e:  # told by stop()
             self.error = e
+
+    def do(self, kind):
+        if getattr(self, kind)():
+            self.done[kind] += 1
+            self.note(kind)
+
+    def note(self, text):
+        with open(self.fleet.folder / "schedule.log", "a", encoding="utf-8") as out:
+            out.write(f"{time.time():.3f} {text}\n")
 
     def undo(self, now):
         while self.later and self.later[0][0] <= now:
@@ -81,12 +89,14 @@ class Schedule:
     def kill(self, process, longest_s):
         if not process:
             return False
+        self.note(f"kill {process.name}")
         process.kill()
         return self.after(self.rng.uniform(0, longest_s), process.start)
 
     def freeze(self, process, longest_s):
         if not process:
             return False
+        self.note(f"freeze {process.name}")
         process.freeze()
         return self.after(self.rng.uniform(0, longest_s), process.thaw)
 
@@ -95,10 +105,17 @@ class Schedule:
             return False
 
         def again():
+            began = time.monotonic()
             if process.end() is None:
                 self.done["did not end when asked"] += 1
+            self.note(f"{process.name} ended after {time.monotonic() - began:.1f} s")
             process.start()
-        self.aside[process] = threading.Thread(target=again, daemon=True)
+        self.note(f"end {process.name}")
+        return self.beside(process, again)
+
+    def beside(self, process, what):
+        """What takes its time must not keep others from coming back."""
+        self.aside[process] = threading.Thread(target=what, daemon=True)
         self.aside[process].start()
         return True
 
@@ -124,9 +141,12 @@ class Schedule:
         return self.end(self.one_of(self.fleet.servers))
 
     def restart_database(self):
-        self.fleet.database.crash()
-        self.fleet.database.start()
-        return True
+        database = self.one_of([self.fleet.database])
+
+        def again():
+            database.crash()
+            database.start()
+        return database is not None and self.beside(database, again)
 
     def cut_connections(self):
         self.fleet.database.cut_connections()
@@ -155,11 +175,15 @@ class Chaos:
     def publishes(self, i):
         return self.s3 is not None and i % PUBLISHING == 0
 
+    @staticmethod
+    def executions(i):
+        return 3 if i % SEVERAL == 1 else 1
+
     def definition(self, i):
         mean_ms = 1000 * BUSY * self.seconds * SLOTS * len(self.fleet.nodes) / self.jobs
         script = {"out": f"job {i}\n", "ms": int(random.Random(f"{i}").uniform(0, 2 * mean_ms))}
         if not self.publishes(i):
-            return tiny_job(script)
+            return tiny_job(script, count=self.executions(i))
         script["files"] = {"/outputs/number": f"{i}\n"}
         if i % LARGE == 0:
             script["fill"] = {"/outputs/large": LARGE_BYTES}
@@ -188,6 +212,7 @@ class Chaos:
         self.wall = time.monotonic() - began
         self.settle()
         self.check()
+        self.farewell()
 
     def await_end(self, until):
         """Until nothing is queued or running; or until then. Without an end: as long as something moves."""
@@ -204,11 +229,11 @@ class Chaos:
             time.sleep(0.2)
 
     def settle(self):
-        """Everybody is there again; nodes clean up what killed ones left, and end."""
+        """Everybody is there again, so nobody died of itself; nodes clean up what killed ones left, and end."""
         self.fleet.await_nodes()
+        self.violations += [f"{s.name} died:\n{s.tail()}" for s in self.fleet.servers if not s.alive]
         for n in self.fleet.nodes:
-            if hasattr(n, "engine") and n.engine.alive:
-                self.left(n)
+            self.left(n)
         for n in self.fleet.nodes:
             if n.process.end() != 0:
                 self.violations.append(f"{n.name} did not end well:\n{n.process.tail()}")
@@ -219,6 +244,17 @@ class Chaos:
         except AssertionError:
             self.violations.append(f"{node.name}: its engine still holds {node.engine_says()['alive']} containers")
         self.counts["containers"] += node.engine_says()["started"]
+
+    def farewell(self):
+        """Servers end as well as nodes did, and nobody's sanitizer had a word to say."""
+        for s in self.fleet.servers:
+            if s.end() != 0:
+                self.violations.append(f"{s.name} did not end well:\n{s.tail()}")
+        for log in self.fleet.folder.glob("*.log"):
+            text = log.read_text(errors="replace")
+            for word in ("Sanitizer", "runtime error:"):
+                if word in text:
+                    self.violations.append(f"{log.name}: {text[max(0, text.index(word) - 200):][:2000]}")
 
     # ---- The books
 
@@ -242,6 +278,8 @@ class Chaos:
         found = self.fleet.job(job_id, "history", "executions")
         results = self.fleet.poster.get(f"{JOBS}/{job_id}/results")["results"]
         bad = []
+        if len(found["executions"]) != self.executions(number):
+            bad.append(f"{job_id} has {len(found['executions'])} executions")
         if found["job"]["state"] != "succeeded":
             bad.append(f"{job_id} is {found['job']['state']}: {found['job']['reason']}")
         for x in found["executions"]:
@@ -270,7 +308,7 @@ class Chaos:
         self.counts["archives"] = len(keys)
 
     def report(self):
-        lines = [f"{self.jobs} jobs in {self.wall:.1f} s, {self.jobs / self.wall:.1f} jobs/s",
+        lines = [f"{self.jobs} jobs in {self.wall:.1f} s, {self.jobs / max(self.wall, 0.001):.1f} jobs/s",
                  *(f"{n:8} {what}" for what, n in sorted(self.counts.items())),
                  f"{self.fleet.poster.failures:8} requests of the poster that had to be repeated",
                  "harm done: " + (", ".join(f"{n} × {k.replace('_', ' ')}" for k, n in sorted(self.schedule.done.items())) or "none"),

@@ -124,7 +124,7 @@ class Postgres(Process):
     def cut_connections(self):
         subprocess.run([self.bin / "psql", "-q", self.url, "-c",
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'berth'"],
-                       check=False, capture_output=True)
+                       check=False, capture_output=True, timeout=PATIENCE)
 
 
 class Refused(Exception):
@@ -383,9 +383,9 @@ class Fleet:
         self.close()
 
 
-def tiny_job(script, results=None, inputs=None):
+def tiny_job(script, results=None, inputs=None, count=1):
     """A job of the tiny engine (tiny_engine.py says what it may do); `results`: a folder of its own to publish."""
-    job = {"Name": "tiny", "Type": "batch", "Count": 1, "Tasks": [
+    job = {"Name": "tiny", "Type": "batch", "Count": count, "Tasks": [
         {"Name": "main", "Engine": {"Type": "docker", "Params": {"Image": "tiny", "EnvironmentVariables": [f"TINY={json.dumps(script)}"]}}}]}
     if inputs:
         job["Tasks"][0]["InputSources"] = inputs

@@ -135,3 +135,26 @@ def test_F39_many_short_jobs_under_the_whole_schedule_have_one_result_each(marke
 
 def test_F39_one_server_on_sqlite_survives_the_same(market):
     survive(market(servers=1, db="sqlite"), 200, 10, seed=40)
+
+
+def row(epoch, state, to, attempt=1):
+    return {"seq": 0, "epoch": epoch, "attempt": attempt, "from": state, "to": to}
+
+
+WELL = [row(1, "queued", "claimed"), row(1, "claimed", "queued"), row(2, "queued", "claimed", 2), row(2, "claimed", "running", 2),
+        row(2, "running", "succeeded", 2)]
+
+
+@pytest.mark.parametrize("rows, wrong", [
+    (WELL, None),
+    (WELL[:4], "its history says running"),
+    (WELL + [row(2, "succeeded", "queued", 2)], "moved from succeeded to queued"),
+    (WELL + [row(2, "running", "succeeded", 2)], "while succeeded"),
+    ([*WELL[:2], row(1, "queued", "claimed", 2), *WELL[3:]], "claimed under epoch 1 after 1"),
+    ([*WELL[:4], row(1, "running", "succeeded", 2)], "under epoch 1, claimed under 2"),
+    ([*WELL[:2], row(2, "queued", "claimed", 4), *WELL[3:]], "attempt 4 follows 1"),
+    ([row(1, "queued", "running"), *WELL[3:]], "moved from queued to running")])
+def test_the_books_find_what_is_wrong(rows, wrong):
+    rows = [{**r, "seq": i} for i, r in enumerate(rows)]
+    found = list(chaos.check_history(rows, {"state": "succeeded", "epoch": 2}))
+    assert any(wrong in f for f in found) if wrong else not found, found
