@@ -50,6 +50,12 @@ static const struct opt options[] = {
     GLOBAL_OPTIONS,
 };
 
+static unsigned small(const struct cli *cli, enum setting s)
+{
+    uint64_t n = config_number(cli->config, s);
+    return n < UINT32_MAX ? (unsigned)n : UINT32_MAX;
+}
+
 static const char *chosen(const struct cli *cli, const char *flag, enum setting s)
 {
     return flag ? flag : config_text(cli->config, s);
@@ -114,11 +120,11 @@ static int serve(struct cli *cli, const char *state, struct wiring *w, struct er
         .insecure = a.insecure || config_flag(c, SETTING_SERVE_INSECURE),
         .db_url = str_empty(db) ? own_db : db,
         .key_file = str_empty(keys) ? own_keys : keys,
-        .lease_ms = (uint32_t)config_number(c, SETTING_SERVE_LEASE),
-        .threads = (unsigned)config_number(c, SETTING_SERVE_THREADS),
-        .requests_per_second = (unsigned)config_number(c, SETTING_SERVE_RATE),
-        .request_ms = (uint32_t)config_number(c, SETTING_SERVE_REQUEST),
-        .presign_s = (unsigned)(config_number(c, SETTING_SERVE_PRESIGN) / 1000),
+        .lease_ms = small(cli, SETTING_SERVE_LEASE),
+        .threads = small(cli, SETTING_SERVE_THREADS),
+        .requests_per_second = small(cli, SETTING_SERVE_RATE),
+        .request_ms = small(cli, SETTING_SERVE_REQUEST),
+        .presign_s = small(cli, SETTING_SERVE_PRESIGN) / 1000,
         .managed = config_text(c, SETTING_SERVE_MANAGED),
         .http = w->http,
     };
@@ -153,7 +159,7 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
     if (cli_want_operands(operands, 0, 0, &command_serve, err) < 0)
         return EXIT_USAGE;
     AUTO_STR state = state_folder(cli, err);
-    int rc = !state || fs_mkdirs(state, 0700, err) < 0 || wiring_open_transfers(&w, cli, err) < 0
+    int rc = !state || fs_mkdirs(state, 0700, err) < 0 || wiring_open_http(&w, cli, err) < 0
                  ? -1
                  : serve(cli, state, &w, err);
     wiring_release(&w);

@@ -39,11 +39,16 @@ static int find_uploads_dir(struct wiring *w, struct err *err)
     return err_is_set(err) ? -1 : 0;
 }
 
+int wiring_open_http(struct wiring *w, const struct cli *cli, struct err *err)
+{
+    struct http_opts http = {0};
+    policy_of(cli, &http.policy);
+    return http_open(&w->http, &http, err);
+}
+
 int wiring_open_transfers(struct wiring *w, const struct cli *cli, struct err *err)
 {
     const struct config *c = cli->config;
-    struct http_opts http = {0};
-    policy_of(cli, &http.policy);
     const struct xfer_opts xfer = {
         .threads = (uint32_t)config_number(c, SETTING_XFER_THREADS),
         .buffer_bytes = config_number(c, SETTING_XFER_BUFFERS),
@@ -53,7 +58,7 @@ int wiring_open_transfers(struct wiring *w, const struct cli *cli, struct err *e
         .no_raw = !config_flag(c, SETTING_XFER_RAW),
         .stall_ms = (uint32_t)config_number(c, SETTING_XFER_STALL),
     };
-    if (find_uploads_dir(w, err) < 0 || http_open(&w->http, &http, err) < 0)
+    if (find_uploads_dir(w, err) < 0 || wiring_open_http(w, cli, err) < 0)
         return -1;
     return xfer_open(&w->xfer, &xfer, err);
 }

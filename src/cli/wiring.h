@@ -19,6 +19,7 @@ struct wiring {
 };
 
 int wiring_open_cache(struct wiring *w, const struct cli *cli, struct err *err);
+int wiring_open_http(struct wiring *w, const struct cli *cli, struct err *err); /* single calls alone */
 int wiring_open_transfers(struct wiring *w, const struct cli *cli, struct err *err);
 int wiring_open_engine(struct wiring *w, const struct cli *cli, struct err *err);
 void wiring_release(struct wiring *w);

@@ -7,6 +7,8 @@
 
 #define CURSOR_MAX  128
 #define PIECE_BYTES (256u << 10)
+/* Then the client comes again from where it is, and its token is looked at again. */
+#define STREAM_MAX_MS 600000
 
 struct follow {
     struct server *s;
@@ -16,7 +18,7 @@ struct follow {
     bool follow;
     char cursor[CURSOR_MAX];
     char state[32]; /* the last one told */
-    uint64_t told_ms;
+    uint64_t begun_ms, told_ms;
 };
 
 static void put_event(struct buf *out, const char *name, const char *id, const json_t *data)
@@ -88,7 +90,7 @@ static int next(void *ctx, struct httpd_request *req, struct buf *out, uint32_t 
         f->told_ms = now;
     if (events)
         *wait_ms = 0;
-    return 1;
+    return now - f->begun_ms < STREAM_MAX_MS;
 }
 
 static const struct httpd_stream logs = {next, free};
@@ -119,7 +121,7 @@ int logs_stream(struct call *c, json_t **out, struct err *err)
     f->caller = c->caller;
     f->index = index;
     f->follow = follow && !str_eq(follow, "0") && !str_eq(follow, "false");
-    f->told_ms = clock_mono_ms();
+    f->begun_ms = f->told_ms = clock_mono_ms();
     snprintf(f->job, sizeof f->job, "%s", id);
     snprintf(f->cursor, sizeof f->cursor, "%s", cursor);
     c->resp->content_type = "text/event-stream";

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
+from conftest import Berth
 from serving import JOBS, MARKET, OPENAPI, Client, Databases, Server, in_background, job, operations, ref
+from test_guides import commands
 
 
 @pytest.fixture(scope="session")
@@ -290,3 +292,15 @@ def test_the_pages_of_the_dashboard_are_there(server):
     assert page.status == 200 and page.headers["Content-Type"] == "text/html; charset=utf-8" and b"<!doctype html>" in page.body
     assert "default-src 'self'" in page.headers["Content-Security-Policy"] and page.headers["X-Frame-Options"] == "DENY"
     assert anybody("GET", "/app.js", If_None_Match=anybody.get("/app.js").headers["ETag"]).status == 304
+
+
+def test_the_guide_for_servers(tmp_path):
+    server = Server(tmp_path / "server")
+    berth = Berth(tmp_path)
+    berth.env.update(BERTH_SERVER_URL=server.url, BERTH_SERVER_TOKEN_FILE=server.announced["token_file"])
+    for argv in commands("guide-server.md"):
+        got = berth(*argv)
+        assert got.code == 0, (argv, got)
+    assert [t["role"] for t in server.operator.get("/api/v1/tokens").json["tokens"]].count("join") == 1
+    assert Client(server.url, (berth.cwd / "alice.token").read_text().strip()).get(JOBS).status == 200
+    assert server.end() == 0

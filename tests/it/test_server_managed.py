@@ -1,11 +1,18 @@
 """Results in a place of the operator's (publisher s3managed): the server signs, `berth publish --grant` stores, on the real S3 server."""
+import io
 import json
 import os
+import pathlib
+import sys
+import tarfile
 import urllib.request
 
 import pytest
 
-from serving import JOBS, Client, Server, ref
+from conftest import BERTH
+
+from fleet import Process, eventually, tiny_job
+from serving import JOBS, PATIENCE, Client, Server, ref
 
 MANAGED = {"Name": "m", "Type": "batch", "Count": 1, "Tasks": [
     {"Name": "t", "Engine": {"Type": "docker", "Params": {"Image": "busybox"}}, "Publisher": {"Type": "s3managed"}}]}
@@ -109,3 +116,38 @@ def test_a_store_that_is_away_is_an_error_that_may_be_repeated(tmp_path):
     assert node.message("uploads", **ref(node.claim()[0]), presign={}).code == "busy"
     assert Client(server.url).get("/healthz").status == 200
     assert server.end() == 0
+
+
+@pytest.fixture
+def worker(server, tmp_path):
+    """A real node of that market, whose engine runs nothing."""
+    sock = tmp_path / "engine.sock"
+    engine = Process("engine", [sys.executable, pathlib.Path(__file__).with_name("tiny_engine.py"), sock], dict(os.environ), tmp_path)
+    join = tmp_path / "join.token"
+    join.touch(mode=0o600)
+    join.write_text(server.token("join", "gpu") + "\n")
+    env = {**server.env, "BERTH_ENGINE": f"unix://{sock}", "BERTH_CACHE_DIR": str(tmp_path / "cache"), "BERTH_CACHE_MIN_FREE": "0",
+           "BERTH_NODE_PUBLIC_ONLY": "false"}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        env.pop(name)  # it has none
+    node = Process("node", [BERTH, "node", "start", "--server", server.url, "--market", "gpu", "--token-file", join, "--state-dir",
+                            tmp_path / "node"], env, tmp_path)
+    engine.start()
+    eventually("the engine to listen", sock.exists)
+    node.start()
+    yield node
+    node.end()
+    engine.end()
+
+
+def test_a_node_without_keys_publishes_a_managed_result(server, worker, s3, bucket):
+    poster = server.client("poster")
+    definition = tiny_job({"out": "hello\n"})
+    definition["Tasks"][0]["Publisher"] = {"Type": "s3managed"}
+    path = f"{JOBS}/{poster.post_job(definition)['id']}"
+    done = eventually("the job to end", lambda: (j := poster.get(path).json["job"])["finished_ms"] and j, PATIENCE)
+    assert done["state"] == "succeeded", (done, worker.tail())
+    with urllib.request.urlopen(poster.get(f"{path}/results").json["results"][0]["url"]) as answer:
+        archive = tarfile.open(fileobj=io.BytesIO(answer.read()))
+    assert archive.extractfile("stdout").read() == b"hello\n"
+    assert unfinished(s3, bucket) == []

@@ -148,6 +148,21 @@ static void what_needs_a_server_is_not_run_here(void **state)
     must_not_run(BACALHAU("", "    Network: {Type: HTTP, Domains: [a.example]}\n"), "network HTTP");
 }
 
+static void a_market_runs_what_one_machine_does_not(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {BACALHAU("Count: 3\n", ""), BACALHAU("", "    Publisher: {Type: s3managed}\n"),
+                                        BACALHAU("", "    Network: {Type: HTTP, Domains: [a.example]}\n")};
+    static const bool runs[] = {true, true, false};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct err err = ERR_INIT;
+        AUTO_JOB job = try_parse(texts[i], NULL, false, &err);
+        assert_non_null(job);
+        assert_int_equal(spec_check_market(job, &err), runs[i] ? 0 : -1);
+        assert_int_equal(err.kind, runs[i] ? ERR_NONE : ERR_UNSUPPORTED);
+    }
+}
+
 static void mistakes_are_named_with_line_and_path(void **state)
 {
     (void)state;
@@ -366,6 +381,7 @@ int main(void)
         cmocka_unit_test(unknown_fields_below_the_root_are_warnings),
         cmocka_unit_test(what_berth_has_not_is_refused_by_name),
         cmocka_unit_test(what_needs_a_server_is_not_run_here),
+        cmocka_unit_test(a_market_runs_what_one_machine_does_not),
         cmocka_unit_test(mistakes_are_named_with_line_and_path),
         cmocka_unit_test(each_source_type_becomes_its_kind),
         cmocka_unit_test(the_key_says_whether_it_is_one_object),
