@@ -68,7 +68,7 @@ static const struct opt options[] = {
 static char *token_of_flag(struct err *err)
 {
     char *copy = str_dup(a.token, err);
-    mem_wipe((char *)(uintptr_t)a.token, strlen(a.token));
+    mem_wipe((char *)a.token, strlen(a.token));
     a.token = NULL;
     return copy;
 }

@@ -127,8 +127,7 @@ static json_t *beat_body(struct node *n, bool all_holds, struct err *err)
     if (err_is_set(&minor))
         log_warn("node", "the cache cannot be asked (reason=\"%s\")", minor.text);
     if (json_put(body, "running", running_list(n, true, err), err) < 0 ||
-        json_put(body, "ready", json_boolean(ready), err) < 0 ||
-        json_put_str(body, "readiness", readiness, err) < 0 ||
+        json_put(body, "ready", json_boolean(ready), err) < 0 || json_put_str(body, "readiness", readiness, err) < 0 ||
         (held >= 0 && json_put(body, "required_version", json_integer(held), err) < 0) ||
         (cache && json_put(body, "cache", cache, err) < 0) || (holds && json_put(body, "holds", holds, err) < 0)) {
         json_decref(body);

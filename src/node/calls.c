@@ -28,7 +28,7 @@ static void wipe_strings(json_t *value)
     size_t i;
     json_t *item;
     if (json_is_string(value))
-        mem_wipe((char *)(uintptr_t)json_string_value(value), json_string_length(value));
+        mem_wipe((char *)json_string_value(value), json_string_length(value));
     json_object_foreach(value, key, item) wipe_strings(item);
     json_array_foreach(value, i, item) wipe_strings(item);
 }
@@ -76,7 +76,7 @@ int exec_call(struct execution *e, const char *what, const json_t *body, json_t 
     for (;;) {
         struct err failure = ERR_INIT;
         struct node_call call = {
-            .what = what, .body = json_copy((json_t *)(uintptr_t)body), .cancel = &e->lost_fd, .refusal = refusal};
+            .what = what, .body = json_copy((json_t *)body), .cancel = &e->lost_fd, .refusal = refusal};
         int rc = node_call(n, &call, out, &failure);
         if (rc == 0)
             return 0;

@@ -12,7 +12,7 @@ static int to_vars(const json_t *variables, struct strv *out, struct err *err)
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)variables, name, value)
+    json_object_foreach((json_t *)variables, name, value)
     {
         if (json_is_string(value) && strv_addf(out, err, "%s=%s", name, json_string_value(value)) < 0)
             return -1;

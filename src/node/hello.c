@@ -28,7 +28,7 @@ static json_t *hello_body(const struct node *n, struct err *err)
         json_put_str(body, "market", o->market, err);
     json_put_u64(body, "slots", o->slots ? o->slots : 1, err);
     json_put(body, "info", info_json(n, err), err);
-    json_put(body, "labels", o->labels ? json_incref((json_t *)(uintptr_t)o->labels) : json_object(), err);
+    json_put(body, "labels", o->labels ? json_incref((json_t *)o->labels) : json_object(), err);
     put_public_key(n, body, err);
     if (!err_is_set(err))
         return body;

@@ -9,12 +9,13 @@
 #define HOLDS_NAME     "holds.json"
 #define HOLDS_FILE_MAX ((size_t)4 << 20)
 
-static struct hold *find(struct holds *h, const char *key)
+/* Its index; `n` where there is none. */
+static size_t find(const struct holds *h, const char *key)
 {
-    for (size_t i = h->n; i > 0; i--)
-        if (str_eq(h->v[i - 1].key, key))
-            return &h->v[i - 1];
-    return NULL;
+    size_t i = 0;
+    while (i < h->n && !str_eq(h->v[i].key, key))
+        i++;
+    return i;
 }
 
 static void drop(struct holds *h, size_t i)
@@ -25,9 +26,9 @@ static void drop(struct holds *h, size_t i)
 
 static void add(struct holds *h, const struct hold *one)
 {
-    struct hold *known = find(h, one->key);
-    if (known)
-        drop(h, (size_t)(known - h->v));
+    size_t known = find(h, one->key);
+    if (known < h->n)
+        drop(h, known);
     else if (h->n == HOLDS_MAX)
         drop(h, 0);
     h->v[h->n++] = *one;
@@ -84,11 +85,11 @@ int holds_open(struct holds *h, int dir_fd, struct err *err)
     struct err none = ERR_INIT;
     size_t i;
     json_t *item;
-    *h = (struct holds){.dir_fd = dir_fd, .changed = true};
-    pthread_mutex_init(&h->mu, NULL);
-    h->v = calloc(HOLDS_MAX, sizeof *h->v);
-    if (!h->v)
+    struct hold *v = calloc(HOLDS_MAX, sizeof *v);
+    if (!v)
         return err_nomem(err);
+    *h = (struct holds){.v = v, .dir_fd = dir_fd, .changed = true};
+    pthread_mutex_init(&h->mu, NULL);
     buf_init(&text, HOLDS_FILE_MAX);
     if (fs_read_file(dir_fd, HOLDS_NAME, HOLDS_FILE_MAX, &text, &none) < 0)
         return 0;
@@ -121,8 +122,8 @@ int holds_note(struct holds *h, const struct input *in, const json_t *staged, st
     snprintf(one.snapshot, sizeof one.snapshot, "%s", snapshot);
     one.bytes = (uint64_t)bytes;
     pthread_mutex_lock(&h->mu);
-    const struct hold *known = find(h, one.key);
-    bool same = known && str_eq(known->snapshot, one.snapshot) && known->bytes == one.bytes;
+    size_t at = find(h, one.key);
+    bool same = at < h->n && str_eq(h->v[at].snapshot, one.snapshot) && h->v[at].bytes == one.bytes;
     add(h, &one);
     h->changed |= !same;
     int rc = same ? 0 : save(h, err);

@@ -143,13 +143,13 @@ void secrets_free(json_t *value); /* overwritten, then freed */
 
 /* lease.c */
 void exec_lose(struct execution *e); /* mu held */
-void *fence_thread(void *node);
+void *fence_thread(void *ctx);       /* of all threads: struct node */
 
 /* beat.c, control.c, claim.c, required.c */
-void *beat_thread(void *node);
-void *control_thread(void *node);
-void *claim_thread(void *node);
-void *required_thread(void *node);
+void *beat_thread(void *ctx);
+void *control_thread(void *ctx);
+void *claim_thread(void *ctx);
+void *required_thread(void *ctx);
 json_t *running_list(struct node *n, bool with_progress, struct err *err); /* takes mu */
 struct execution *exec_find(struct node *n, const json_t *ref);            /* mu held */
 
@@ -165,7 +165,7 @@ struct execution_job {
     const char *region;
     uint64_t timeout_ms;
 };
-int definition_parse(const json_t *record, const json_t *variables, struct job **out, struct err *err);
+int definition_parse(const json_t *definition, const json_t *variables, struct job **out, struct err *err);
 int definition_read(struct execution *e, struct execution_job *out, struct err *err);
 
 /* uploads.c: what the server is told of uploads, and its leave to complete. */

@@ -30,7 +30,7 @@ static json_t *of_a_crash(const struct execution *e, struct err *err)
 
 int will_write(struct execution *e, const json_t *finish, struct err *err)
 {
-    AUTO_JSON will = finish ? json_incref((json_t *)(uintptr_t)finish) : of_a_crash(e, err);
+    AUTO_JSON will = finish ? json_incref((json_t *)finish) : of_a_crash(e, err);
     AUTO_STR path = will_path(e->tag, err);
     AUTO_BUF text;
     buf_init(&text, WILL_MAX);
