@@ -2,6 +2,7 @@
 import { at, call, JOBS, MARKETS, NODES, now, page, token } from './api.js';
 import { el, svg } from './dom.js';
 import { bytes, count, duration, hour, percent, shortId } from './format.js';
+import { holdName, holdNames, resourceName } from './holds.js';
 import { chart, facts, HELD, isEnded, jobTable, link, nodeTable, nothing, panel, table, tiles, title } from './parts.js';
 
 const PAGE = 500;          // the most that a list gives at once
@@ -105,20 +106,10 @@ async function holdings(nodes, memory, options) {
   return list;
 }
 
-// Nodes name what they hold by a hash, so that nobody reads from it what others work on; jobs that one may see tell what it stands for.
-export function inputNames(jobs) {
-  const names = new Map();
-  for (const j of jobs) (j.input_keys || []).forEach((key, i) => key && j.inputs?.[i] && names.set(key, j.inputs[i].split(' → ')[0]));
-  return names;
-}
-
-export const inputName = (names, key) => (names.has(key) ? el('span', { class: 'name' }, names.get(key))
-  : el('span', {}, el('code', { title: key }, key.slice(0, 12)), el('span', { class: 'soft' }, ' of a job that is not shown')));
-
 function holders({ asked, entries }, names) {
   const chips = (list) => [list.slice(0, CHIPS).map((n) => [link('node', n.id, n.name || n.id), ' ']), list.length > CHIPS && `and ${list.length - CHIPS} more`];
   return panel('holders', 'Who holds what',
-    table('Inputs in the caches of this market’s nodes', [['Input', (h) => inputName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n'],
+    table('Inputs in the caches of this market’s nodes', [['Input', (h) => holdName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n'],
       ['Nodes', (h) => `${h.nodes.length} of ${asked}`, 'n'], ['Held by', (h) => chips(h.nodes)]],
     entries.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'No node has reported an input in its cache yet.' }),
     entries.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} most widely held of ${entries.length} are shown.`));
@@ -126,10 +117,8 @@ function holders({ asked, entries }, names) {
 
 // --- one market ---
 
-const resource = (r) => (typeof r === 'string' ? r : `${r.type || ''} ${r.url || r.repo || r.model || r.bucket || ''}${r.revision ? ` at ${r.revision}` : ''}${r.files?.length ? ` (${r.files.length} files)` : ''}`);
-
 function required(r) {
-  const rows = [...(r.required_images || []).map((i) => ['image', i]), ...(r.required_remote_resources || []).map((x) => ['input', resource(x)])];
+  const rows = [...(r.required_images || []).map((i) => ['image', i]), ...(r.required_remote_resources || []).map((x) => [x.type || 'input', resourceName(x)])];
   return panel('required', 'Every node holds', rows.length ? el('ul', { class: 'plain' }, rows.map(([kind, text]) => el('li', {}, el('span', { class: 'soft' }, `${kind} `), el('span', { class: 'name' }, text))))
     : nothing('Nothing in particular: any node of this market may take jobs at once.'));
 }
@@ -163,7 +152,7 @@ export async function market({ params: [address], signal, memory }) {
     page(JOBS, 'jobs', { market: address, limit: RECENT }, options), page(NODES, 'nodes', { market: address, limit: PAGE }, options)]);
   const [held, hits] = await Promise.all([holdings(nodes.list, memory, options), hitRate(recent.list, options)]);
   const past = recent.list.filter((j) => isEnded(j.state));
-  const names = inputNames([...waiting.list, ...going.list, ...recent.list]);
+  const names = await holdNames([...waiting.list, ...going.list, ...recent.list], needs);
   return { name: address, content: [...head,
     el('div', { class: 'two', 'data-key': 'charts' }, ended(recent.list), hits),
     panel('going', 'Under way', jobTable('Under way', going.list, { empty: 'No job is under way.' }), going.more && all(address)),

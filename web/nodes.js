@@ -1,8 +1,9 @@
 // Nodes, and one of them.
-import { at, call, JOBS, NODES, page, put } from './api.js';
+import { at, call, JOBS, MARKETS, NODES, page, put } from './api.js';
 import { el } from './dom.js';
 import { bytes, count, percent } from './format.js';
-import { inputName, inputNames, underWay } from './markets.js';
+import { holdName, holdNames } from './holds.js';
+import { underWay } from './markets.js';
 import { facts, gpus, jobTable, link, nodeState, nodeTable, panel, since, table, tiles, title, usage } from './parts.js';
 
 const LIMIT = 100;
@@ -33,10 +34,11 @@ export async function nodeAction({ id, verb }, ask) {
 export async function node({ params: [id], signal }) {
   const options = { signal };
   const { node: n } = await call(at(NODES, id), options);
-  const [going, recent] = await Promise.all([underWay(n.market, options), page(JOBS, 'jobs', { market: n.market, limit: 100 }, options)].map((p) => p.catch(() => ({ list: [] }))));
+  const [going, recent, needs] = await Promise.all([underWay(n.market, options), page(JOBS, 'jobs', { market: n.market, limit: 100 }, options),
+    call(at(MARKETS, n.market, '/required-resources'), options)].map((p) => p.catch(() => ({ list: [] }))));
   const info = n.info || {};
   const holds = [...(n.holds || [])].sort((a, b) => (b.bytes || 0) - (a.bytes || 0));
-  const names = inputNames([...going.list, ...recent.list]);
+  const names = await holdNames([...going.list, ...recent.list], needs);
   return { name: n.name || n.id, content: [
     title(n.name || n.id, { up: [el('a', { href: '#/nodes' }, 'Nodes'), ' / ', link('market', n.market)], badge: nodeState(n), actions: buttons(n), below: [el('code', {}, n.id), n.readiness && ` – ${n.readiness}`] }),
     tiles([['Busy', `${n.running ?? 0} of ${n.slots ?? 0}`, 'slots'], ['Cache', bytes(n.cache?.bytes), n.cache?.max_bytes > 0 && `of ${bytes(n.cache.max_bytes)}`],
@@ -46,6 +48,6 @@ export async function node({ params: [id], signal }) {
       panel('machine', 'Machine', facts([['GPUs', gpus(info) || 'none'], ['CPUs', count(info.cpus)], ['memory', bytes(info.memory_bytes)], ['disk', bytes(info.disk_bytes)],
         ['cache', usage(n.cache?.bytes, n.cache?.max_bytes, 'cache in use')], ['system', [info.os, info.arch].filter(Boolean).join(', ')], ['engine', info.engine], ['berth', info.version],
         ['labels', Object.entries(n.labels || {}).map(([k, v]) => `${k}=${v}`).join(' ')]])),
-      panel('holds', 'In its cache', table('In its cache', [['Input', (h) => inputName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n']], holds.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'It has reported nothing.' }),
+      panel('holds', 'In its cache', table('In its cache', [['Input', (h) => holdName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n']], holds.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'It has reported nothing.' }),
         holds.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} largest of ${holds.length} are shown.`)))] };
 }

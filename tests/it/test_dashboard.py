@@ -1,6 +1,8 @@
 """The dashboard in a real browser, on a real server whose node is played by hand."""
+import contextlib
 import json
 import re
+import sqlite3
 
 import pytest
 
@@ -50,6 +52,10 @@ def definition(name="render", count=1, key="llama/"):
     return {"Name": name, "Type": "batch", "Count": count, "Tasks": [
         {"Name": "main", "Engine": {"Type": "docker", "Params": {"Image": "busybox", "Parameters": ["true"]}},
          "InputSources": [{"Target": "/data", "Source": {"Type": "s3", "Params": {"Bucket": "models", "Key": key}}}]}]}
+
+
+def nosana_job(resources):
+    return {"version": "0.1", "type": "container", "ops": [{"id": "op", "type": "container/run", "args": {"image": "busybox", "cmd": ["true"], "resources": resources}}]}
 
 
 def post(operator, name="render", count=1, **more):
@@ -235,6 +241,36 @@ def test_a_market_shows_queue_nodes_holders_charts_and_history(browser, server, 
     assert "busybox" in browser.panel("Every node holds") and "org/model" in browser.panel("Every node holds")
     assert browser.js("return document.querySelector('[data-key=throughput] svg.chart').getAttribute('aria-label')") == "Throughput: 1 succeeded, 1 other ends"
     assert "25 % of the last 2 jobs’ inputs" in browser.panel("Cache hits")
+
+
+def keys_of_jobs(server):
+    """What the server itself calls the inputs of its jobs: {hash: job}."""
+    with contextlib.closing(sqlite3.connect(server.state / "market.db")) as db:
+        return dict(db.execute("SELECT hold, job FROM job_holds"))
+
+
+def test_what_nodes_hold_has_a_name_where_one_may_know_it(browser, server, operator):
+    # What is required, asked for once more by a job, so that the server tells the hash.
+    required = [{"type": "HF", "repo": "org/model", "files": ["b.bin", "a.bin"]}, {"type": "S3", "url": "s3://models/required/"}, {"type": "Ollama", "model": "llama3"}]
+    operator.ok("PUT", f"{MARKET}/required-resources", {"version": 1, "required_images": [], "required_remote_resources": required})
+    node = server.node(name="gpu-1")
+    poster = server.client("poster")
+    asked = poster.post_job(nosana_job([{**r, "target": f"/data-models/{i}", **({"IAM": {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "r"}} if r["type"] == "S3" else {})}
+                                        for i, r in enumerate(required)]))
+    secret = poster.post_job(definition("secret", key="hidden/"))
+    shown = [poster.post_job(definition("bucket")), poster.post_job(definition("exact", key="llama/config.json")),
+             poster.post_job(nosana_job([{"type": "HF", "repo": "org/whole", "target": "/data-models/w"}]))]
+    keys = keys_of_jobs(server)
+    assert len(keys) == 7 and {asked["id"], secret["id"], *(j["id"] for j in shown)} == set(keys.values())
+    node.say("heartbeat", ready=True, running=[], holds=[{"key": k, "bytes": GIB} for k in keys])
+    reader = server.client("poster")
+    for job in (definition("bucket"), definition("exact", key="llama/config.json"), nosana_job([{"type": "HF", "repo": "org/whole", "target": "/data-models/w"}])):
+        reader.post_job(job)
+    for page, panel in (("/market/gpu", "Who holds what"), (f"/node/{node.id}", "In its cache")):
+        browser.open(server.url, page, reader.token).shows("s3://models/llama/")
+        held = browser.panel(panel)
+        assert all(n in held for n in ("org/model (2 files)", "s3://models/required/", "llama3", "s3://models/llama/", "s3://models/llama/config.json", "hf://org/whole")), held
+        assert "hidden" not in held and next(k for k, j in keys.items() if j == secret["id"])[:16] in held
 
 
 def test_a_node_is_drained_and_taken_back(browser, server, operator):
@@ -479,6 +515,7 @@ def test_pages_are_whole_typed_and_forbid_strangers(server, operator):
     for path, kind in (("/", "text/html"), ("/app.js", "text/javascript"), ("/app.css", "text/css"), ("/icon.svg", "image/svg+xml")):
         answer = operator.get(path)
         assert answer.status == 200 and answer.headers["Content-Type"].startswith(kind)
-        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy and "unsafe" not in policy
         assert operator("GET", path, If_None_Match=answer.headers["ETag"]).status == 304
     assert json.loads(operator.get("/api/v1/openapi.json").body)["openapi"].startswith("3.")
