@@ -79,7 +79,7 @@ static void *ticker(void *arg)
             m = NULL;
         }
         if (rc < 0 && !trouble)
-            log_error("server", "housekeeping: %s", err.text);
+            log_error("server", "%s", err.text);
         if (rc == 0 && trouble)
             log_info("server", "housekeeping goes on");
         trouble = rc < 0;
