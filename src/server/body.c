@@ -58,6 +58,21 @@ int body_json(const struct call *c, const char *name, json_type type, const json
     return 0;
 }
 
+int body_only(const json_t *object, const char *what, const char *const *names, struct err *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)object, name, value)
+    {
+        size_t i = 0;
+        while (names[i] && !str_eq(names[i], name))
+            i++;
+        if (!names[i])
+            return err_set(err, ERR_INVALID, "%s.%.60s: unknown", what, name);
+    }
+    return 0;
+}
+
 int query_u32(const struct call *c, const char *name, uint32_t max, uint32_t *out, struct err *err)
 {
     const char *text = httpd_query(c->req, name);

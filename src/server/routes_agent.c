@@ -7,6 +7,10 @@
 #define NODE              "/api/v1/node/"
 #define PRESIGNED_URL_MAX 16384
 
+static const char *const peer_members[] = {"address", "fingerprint", NULL};
+static const char *const blob_members[] = {"add", "remove", "reset", NULL};
+static const char *const presign_members[] = {"bytes", "upload_id", "part", "url", NULL};
+
 static int read_ref(const struct call *c, struct market_ref *x, struct err *err)
 {
     int64_t index = 0;
@@ -44,7 +48,7 @@ static int hello(struct call *c, json_t **out, struct err *err)
         body_i64(c, "slots", 1, MARKET_SLOTS_MAX, &slots, err) < 0 ||
         body_json(c, "info", JSON_OBJECT, &h.info, err) < 0 ||
         body_json(c, "labels", JSON_OBJECT, &h.labels, err) < 0 || body_str(c, "public_key", &h.public_key, err) < 0 ||
-        body_json(c, "peer", JSON_OBJECT, &peer, err) < 0)
+        body_json(c, "peer", JSON_OBJECT, &peer, err) < 0 || body_only(peer, "peer", peer_members, err) < 0)
         return -1;
     h.slots = (uint32_t)slots;
     h.peer_address = json_get_str(peer, "address");
@@ -104,6 +108,8 @@ static int heartbeat(struct call *c, json_t **out, struct err *err)
         body_str(c, "readiness", &h.readiness, err) < 0 || body_json(c, "cache", JSON_OBJECT, &h.cache, err) < 0 ||
         body_json(c, "holds", JSON_ARRAY, &h.holds, err) < 0 || body_json(c, "blobs", JSON_OBJECT, &blobs, err) < 0)
         return -1;
+    if (body_only(blobs, "blobs", blob_members, err) < 0)
+        return -1;
     h.blobs_add = json_object_get(blobs, "add");
     h.blobs_remove = json_object_get(blobs, "remove");
     h.blobs_reset = json_get_bool(blobs, "reset", false);
@@ -142,6 +148,8 @@ static int presign(struct call *c, const struct market_ref *x, const json_t *ask
 {
     int64_t bytes = 0, part = 0;
     const char *id = json_get_str(asked, "upload_id"), *last = json_get_str(asked, "url");
+    if (body_only(asked, "presign", presign_members, err) < 0)
+        return -1;
     if (!c->s->managed)
         return err_set(err, ERR_UNSUPPORTED, "presign: this server has no place for managed results");
     if (!id) {

@@ -215,6 +215,8 @@ int server_start(struct server **out, const struct server_opts *opts, struct err
         return err_hint(err,
                         "give --tls-cert and --tls-key, or --insecure where something in front does the encrypting");
     }
+    if (opts->presign_s > SERVER_PRESIGN_MAX_S)
+        return err_set(err, ERR_INVALID, "URLs of results can be good for 7 days at most");
     struct server *s = calloc(1, sizeof *s);
     if (!s)
         return err_nomem(err);

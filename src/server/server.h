@@ -15,6 +15,8 @@
 
 struct server;
 
+#define SERVER_PRESIGN_MAX_S 604800 /* as S3 has it */
+
 struct server_opts {
     const char *listen;             /* "127.0.0.1:7480" */
     const char *tls_cert, *tls_key; /* NULL: plain HTTP */
@@ -27,13 +29,12 @@ struct server_opts {
     uint32_t request_ms;            /* for a request to arrive whole; 0: httpd's own */
     unsigned presign_s;             /* how long URLs of results are good for; 0: 1,800 */
     struct publish_access results;  /* where results are, to sign their URLs; its keys are not used. Borrowed */
-    const char
-        *managed;      /* "s3://bucket/prefix" for publishers s3managed, by the server's own credentials; NULL: none */
-    struct http *http; /* borrowed */
+    const char *managed;            /* "s3://bucket/prefix" for results of publishers s3managed; NULL: none */
+    struct http *http;              /* borrowed */
 };
 
-/* Errors: those of httpd_start(), market_open(), seal_keys_open(); ERR_REFUSED: another address than loopback without
- * TLS or `insecure`. */
+/* Errors: those of httpd_start(), market_open(), seal_keys_open(), managed_open(); ERR_REFUSED: another address than
+ * loopback without TLS or `insecure`; ERR_INVALID: presign_s above SERVER_PRESIGN_MAX_S. */
 int server_start(struct server **out, const struct server_opts *opts, struct err *err);
 const char *server_address(const struct server *s); /* "http://127.0.0.1:7480" */
 /* An operator's token: the first of an empty database, or `another` one. 1 and the owned token (free with

@@ -56,7 +56,6 @@ struct market *server_take(struct server *s, struct err *err);
 void server_give(struct server *s, struct market *m, bool broken);
 
 #define ROLE_BIT(role) (1u << MARKET_##role)
-#define ROLES_ALL      (ROLE_BIT(POSTER) | ROLE_BIT(NODE) | ROLE_BIT(JOIN) | ROLE_BIT(OPERATOR))
 
 /* One request being answered. */
 struct call {
@@ -105,6 +104,8 @@ int body_i64(const struct call *c, const char *name, int64_t min, int64_t max, i
 int body_bool(const struct call *c, const char *name, bool *out, struct err *err);
 int body_json(const struct call *c, const char *name, json_type type, const json_t **out, struct err *err);
 int body_need(const struct call *c, const char *name, struct err *err); /* it must be there */
+/* An object within the body (NULL is fine) has no members but these. */
+int body_only(const json_t *object, const char *what, const char *const *names, struct err *err);
 int query_u32(const struct call *c, const char *name, uint32_t max, uint32_t *out, struct err *err);
 int query_page(const struct call *c, struct market_page *out, struct err *err);
 

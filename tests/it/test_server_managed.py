@@ -77,7 +77,7 @@ def test_urls_that_a_grant_does_not_hold_are_asked_for(server, s3, bucket):
     with urllib.request.urlopen(urllib.request.Request(more["abort"], method="DELETE")) as answer:
         assert answer.status == 204
     assert unfinished(s3, bucket) == []
-    for wrong in ({"bytes": -1}, {"bytes": "1"}, {"upload_id": "u"}, {"upload_id": "u", "part": 0}, {"upload_id": "u", "part": 10001},
+    for wrong in ({"byte": 1}, {"bytes": -1}, {"bytes": "1"}, {"upload_id": "u"}, {"upload_id": "u", "part": 0}, {"upload_id": "u", "part": 10001},
                   {"upload_id": "u", "part": 1, "url": "abort"}, {"upload_id": "u", "url": "list"}):
         assert node.message("uploads", **x, presign=wrong).status == 400, wrong
     assert node.message("uploads", **x, presign={"bytes": 1 << 42}).code == "limit"

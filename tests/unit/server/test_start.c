@@ -89,6 +89,11 @@ static void a_start_that_fails_leaves_nothing_running(void **state)
 {
     struct fixture *f = *state;
     struct server *s = NULL;
+    f->opts.presign_s = SERVER_PRESIGN_MAX_S + 1;
+    assert_int_equal(server_start(&s, &f->opts, &f->err), -1);
+    assert_int_equal(f->err.kind, ERR_INVALID);
+    err_clear(&f->err);
+    f->opts.presign_s = 0;
     f->opts.db_url = "sqlite:/nowhere/at/all/market.db";
     assert_int_equal(server_start(&s, &f->opts, &f->err), -1);
     assert_null(s);
