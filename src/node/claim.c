@@ -21,14 +21,15 @@ static uint32_t wait_for_slots(struct node *n)
     return cancel_level_of(&n->ending) == CANCEL_NONE ? free_slots : 0;
 }
 
+/* Each claim becomes its execution's alone, which wipes it on another thread. */
 static void start_all(struct node *n, const json_t *answer, uint64_t asked_ms)
 {
-    size_t i;
-    json_t *claim;
-    json_array_foreach(json_object_get(answer, "claims"), i, claim)
-    {
+    json_t *claims = json_object_get(answer, "claims");
+    while (json_array_size(claims) > 0) {
         struct err err = ERR_INIT;
-        if (exec_start(n, json_incref(claim), asked_ms, &err) < 0)
+        json_t *claim = json_incref(json_array_get(claims, 0));
+        json_array_remove(claims, 0);
+        if (exec_start(n, claim, asked_ms, &err) < 0)
             node_say(n, "a claim could not be started, and goes to another node when its lease ends: %s", err.text);
     }
 }
@@ -56,7 +57,7 @@ static int claim_some(struct node *n, uint32_t free_slots, struct err *err)
     if (node_call(n, &call, &answer, err) < 0)
         return -1;
     start_all(n, answer, asked);
-    json_decref(answer); /* each claim is wiped by its execution */
+    json_decref(answer);
     return 0;
 }
 

@@ -277,8 +277,10 @@ static void finish(struct execution *e, const struct outcome *o)
     struct err err = ERR_INIT;
     judge(e, o, &v);
     AUTO_JSON body = finish_body(e, o, &v, &err);
-    if (is_lost(e, true) || !body || will_write(e, body, &err) < 0 ||
-        exec_call(e, "finish", body, NULL, NULL, &err) < 0) {
+    struct err unwritten = ERR_INIT; /* a full disk keeps nobody from saying it */
+    if (body && will_write(e, body, &unwritten) < 0)
+        log_warn("node", "the end is not on disk (execution=%s reason=\"%s\")", e->tag, unwritten.text);
+    if (is_lost(e, true) || !body || exec_call(e, "finish", body, NULL, NULL, &err) < 0) {
         if (err_is_set(&err) && err.kind != ERR_CANCELLED)
             node_say(e->node, "execution %s: its end was not taken: %s", e->tag, err.text);
     } else {

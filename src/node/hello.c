@@ -46,6 +46,8 @@ static int take_welcome(struct node *n, const json_t *answer, struct err *err)
     snprintf(n->market, sizeof n->market, "%s", market);
     if (token && (identity_keep_token(n, token, err) < 0 || api_set_token(n->api, token, err) < 0))
         return -1;
+    if (!token && n->opts->token && identity_keep_given(n, err) < 0) /* it was a node's token */
+        return -1;
     pthread_mutex_lock(&n->mu);
     if (json_get_i64(answer, "heartbeat_ms", &beat) && beat >= TIMES_MIN_MS && beat <= TIMES_MAX_MS)
         n->shared.heartbeat_ms = (uint32_t)beat;

@@ -77,7 +77,12 @@ char *identity_token(const struct node *n, struct err *err)
     return path && exists(n->state_fd, TOKEN_NAME) ? api_read_token(path, err) : NULL;
 }
 
-int identity_keep_token(struct node *n, const char *token, struct err *err)
+int identity_keep_given(const struct node *n, struct err *err)
+{
+    return exists(n->state_fd, TOKEN_NAME) ? 0 : identity_keep_token(n, n->opts->token, err);
+}
+
+int identity_keep_token(const struct node *n, const char *token, struct err *err)
 {
     return fs_replace_file(n->state_fd, TOKEN_NAME, token, strlen(token), 0600, err);
 }

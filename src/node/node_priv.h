@@ -110,7 +110,8 @@ void node_heed(struct node *n, const json_t *answer);
 /* identity.c: id, token and keys of the state folder. */
 int identity_open(struct node *n, struct err *err);
 char *identity_token(const struct node *n, struct err *err); /* NULL: none yet; free with str_free_secret() */
-int identity_keep_token(struct node *n, const char *token, struct err *err);
+int identity_keep_token(const struct node *n, const char *token, struct err *err);
+int identity_keep_given(const struct node *n, struct err *err); /* the options' one, where none is kept */
 
 /* hello.c: joins; blocks until the server has answered. */
 int node_hello(struct node *n, struct err *err);

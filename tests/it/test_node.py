@@ -238,6 +238,22 @@ def test_a_node_keeps_its_name_and_token(market, real):
     assert first[0]["info"]["cpus"] == os.cpu_count() and first[0]["info"]["engine"].startswith("docker")
 
 
+def test_a_node_with_a_token_of_its_own_waits_for_approval(market, berth, one_engine):
+    token = berth.cwd / "node.token"
+    token.touch(mode=0o600)
+    token.write_text(market.token("node"))
+    node = berth.start("node", "start", "--server", market.url, "--token-file", token, "--state-dir", berth.cwd / "s",
+                       env={"BERTH_ENGINE": one_engine})
+    nodes = lambda: market.operator.get("/api/v1/orchestrator/nodes")["nodes"]
+    pending = eventually("it to wait", lambda: [n for n in nodes() if n["readiness"] == "waiting for approval"])[0]
+    assert pending["state"] == "pending" and not pending["ready"]
+    market.operator.call("PUT", f"/api/v1/orchestrator/nodes/{pending['id']}", {"version": 1, "action": "approve"})
+    eventually("it to be ready", lambda: nodes()[0]["ready"])
+    node.terminate()
+    assert node.wait(60) == 0
+    assert (berth.cwd / "s" / "token").read_text() == token.read_text()
+
+
 def test_one_state_folder_is_one_node(market, real, berth):
     node = real()
     market.await_nodes()
@@ -429,8 +445,7 @@ def gated_job(s3, phase, relay, source, out):
 
 
 @pytest.mark.parametrize("phase", ["staging", "publishing"])
-def test_a_killed_nodes_job_runs_elsewhere_and_has_one_result(market, real, s3, phase):
-    """F35"""
+def test_F35_a_killed_nodes_job_runs_elsewhere_and_has_one_result(market, real, s3, phase):
     source, out = s3.bucket(), s3.bucket()
     s3.put(source, "a", b"content")
     first = real()
@@ -451,8 +466,8 @@ def test_a_killed_nodes_job_runs_elsewhere_and_has_one_result(market, real, s3, 
     assert archive(s3, out, objects(s3, out)[0])["stdout"] == b"content"
 
 
-def test_a_node_killed_while_running_gives_the_job_back_and_removes_its_container(market, real):
-    """F35: after a restart the same node says at once that what it held has ended."""
+def test_F35_a_node_killed_while_running_gives_the_job_back_and_removes_its_container(market, real):
+    """After a restart the same node says at once that what it held has ended."""
     node = real()
     job = market.post(nosana([], "echo up; exec sleep 1000"))
     await_state(market, job["id"], "running")
@@ -468,8 +483,8 @@ def test_a_node_killed_while_running_gives_the_job_back_and_removes_its_containe
 
 
 @pytest.mark.parametrize("phase", ["running", "publishing"])
-def test_a_frozen_node_is_fenced_when_it_wakes(market, real, s3, phase):
-    """F36: another node has the job by then; the frozen one stops its container, publishes nothing, and works on."""
+def test_F36_a_frozen_node_is_fenced_when_it_wakes(market, real, s3, phase):
+    """Another node has the job by then; the frozen one stops its container, publishes nothing, and works on."""
     source, out = s3.bucket(), s3.bucket()
     s3.put(source, "a", b"content")
     first = real("-v")
