@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 #define NODES_MAX     16
-#define LOOPBACK      "127.0.0.0/8,::1" /* servers to try things out with are here */
+#define ALLOW         "xfer.allow=127.0.0.0/8,::1" /* servers to try things out with are on this machine */
 #define ARGS_MAX      64
 #define LOOK_MS       100
 #define START_TRIES   600 /* looks for the server's address */
@@ -186,25 +186,9 @@ static int start_node(struct stack *s, size_t i, struct err *err)
     snprintf(slots, sizeof slots, "%" PRIu64, a.slots);
     AUTO_STR state = str_printf(err, "%s/%s", s->dir, name);
     AUTO_STR cache = str_printf(err, "cache.dir=%s/%s/cache", s->dir, name);
-    const char *const words[] = {"node",
-                                 "start",
-                                 "--server",
-                                 s->url,
-                                 "--market",
-                                 a.market,
-                                 "--token-file",
-                                 s->join_file,
-                                 "--name",
-                                 name,
-                                 "--slots",
-                                 slots,
-                                 "--state-dir",
-                                 state,
-                                 "--set",
-                                 cache,
-                                 "--set",
-                                 "xfer.allow=" LOOPBACK,
-                                 NULL};
+    const char *const words[] = {
+        "node",    "start", "--server",    s->url, "--market", a.market, "--token-file", s->join_file, "--name", name,
+        "--slots", slots,   "--state-dir", state,  "--set",    cache,    "--set",        ALLOW,        NULL};
     if (!state || !cache)
         return -1;
     return start_self(s, &s->nodes[s->node_count++], name, words, err);

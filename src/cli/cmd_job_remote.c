@@ -179,7 +179,7 @@ static int history(struct cli *cli, const struct strv *operands, struct err *err
     if (ask(cli, operands, &command_job_history, "GET", "/history", &answer, err) < 0)
         return 1;
     const json_t *rows = json_object_get(answer, "history");
-    return (globals.json ? cli_print_json(json_incref((json_t *)(uintptr_t)rows), err)
+    return (globals.json ? cli_print_json(json_incref((json_t *)rows), err)
                          : remote_table(cli, rows, history_columns, err)) < 0;
 }
 
@@ -196,7 +196,7 @@ static int stop(struct cli *cli, const struct strv *operands, struct err *err)
         return 1;
     const json_t *job = json_object_get(answer, "job");
     if (globals.json)
-        return cli_print_json(json_incref((json_t *)(uintptr_t)job), err) < 0;
+        return cli_print_json(json_incref((json_t *)job), err) < 0;
     const char *state = json_get_str(job, "state");
     printf("%s %s\n", json_get_str(job, "id"), str_eq(state, "stopped") ? "stopped" : "will be stopped by its node");
     return 0;

@@ -123,7 +123,7 @@ static int call_and_show(struct cli *cli, const struct api_call *call, const cha
     int rc = remote_open(cli, &api, err) < 0 ? -1 : api_call(api, call, &answer, err);
     const json_t *one = thing ? json_object_get(answer, thing) : answer;
     if (rc == 0 && (globals.json || !lines))
-        rc = cli_print_json(json_incref((json_t *)(uintptr_t)one), err);
+        rc = cli_print_json(json_incref((json_t *)one), err);
     else if (rc == 0)
         rc = remote_describe(one, lines, err);
     api_free(api);
@@ -220,7 +220,7 @@ static int show_token(const json_t *answer, struct err *err)
         return 0;
     }
     if (globals.json)
-        return cli_print_json(json_incref((json_t *)(uintptr_t)answer), err);
+        return cli_print_json(json_incref((json_t *)answer), err);
     puts(token);
     return 0;
 }

@@ -95,7 +95,7 @@ static int one(struct cli *cli, const struct strv *operands, const struct comman
                  : 0;
     const json_t *node = json_object_get(answer, "node");
     if (rc == 0 && globals.json)
-        rc = cli_print_json(json_incref((json_t *)(uintptr_t)node), err);
+        rc = cli_print_json(json_incref((json_t *)node), err);
     else if (rc == 0 && action)
         printf("%s %s\n", json_get_str(node, "id"), json_get_str(node, "state"));
     else if (rc == 0)

@@ -61,7 +61,7 @@ static void join(const json_t *v, struct buf *out)
         buf_adds(out, i ? ", " : "");
         join(json_is_object(one) ? json_object_get(one, "name") : one, out);
     }
-    json_object_foreach((json_t *)(uintptr_t)v, name, one)
+    json_object_foreach((json_t *)v, name, one)
     {
         if (json_is_integer(one) && json_integer_value(one) == 0)
             continue; /* counts */

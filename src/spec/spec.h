@@ -29,7 +29,8 @@ enum spec_root spec_root_of(const json_t *document);
 int spec_parse(struct span text, const struct spec_opts *opts, struct job **out, struct err *err);
 void job_free(struct job *job);
 
-/* A document as a value, templates filled in and nothing checked; for handing it on. Owned; holds secrets where it does.
+/* A document as a value, templates filled in and nothing checked; for handing it on. Owned; holds secrets where it
+ * does.
  */
 json_t *spec_read(struct span text, const struct spec_opts *opts, struct err *err);
 
