@@ -63,6 +63,8 @@ def run(argv, env=None, timeout=300):
     if hung:
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
+    with contextlib.suppress(ProcessLookupError):  # children that a test which failed did not end
+        os.killpg(process.pid, signal.SIGKILL)
     os.close(ours)
     if hung:
         return watch.cases, f"not done after {timeout} s"
