@@ -24,9 +24,8 @@ static void add_common_headers(struct MHD_Response *response)
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(response, "X-Frame-Options", "DENY");
     MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(
-        response, "Content-Security-Policy",
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'");
+    MHD_add_response_header(response, "Content-Security-Policy",
+                            "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'");
 }
 
 static enum MHD_Result queue(struct httpd_request *r, int status, struct MHD_Response *response)
