@@ -1,9 +1,9 @@
 // All markets, and one of them: its queue, its nodes, what they hold, and how it has been going.
 import { at, call, JOBS, MARKETS, NODES, now, page, token } from './api.js';
 import { el, svg } from './dom.js';
-import { bytes, count, duration, hour, percent, shortId } from './format.js';
+import { bytes, count, DASH, duration, hour, percent, shortId } from './format.js';
 import { holdName, holdNames, resourceName } from './holds.js';
-import { chart, facts, HELD, isEnded, jobTable, link, nodeTable, nothing, panel, table, tiles, title } from './parts.js';
+import { chart, facts, HELD, isEnded, jobTable, link, meter, nodeTable, nothing, panel, table, tiles, title } from './parts.js';
 
 const PAGE = 500;          // the most that a list gives at once
 const RECENT = 200;        // jobs that the history and the charts look at
@@ -15,6 +15,7 @@ const HOLDERS = 30;        // nodes that are asked what they hold …
 const HOLDS_MS = 30000;    // … this often
 const HOLDS_SHOWN = 50;
 const CHIPS = 8;
+const STAGING = 10;        // jobs whose inputs' progress is asked for
 const MINUTE = 60000;
 const SPANS = [1, 2, 5, 10, 20, 60, 120, 360, 720, 1440, 10080].map((m) => m * MINUTE); // of one bar
 
@@ -131,6 +132,22 @@ export async function underWay(market, options) {
   return { list: lists.flatMap((l) => l.list), more: lists.some((l) => l.more) };
 }
 
+// How far the inputs of the jobs are that fetch them now: {job: {done, total, cached}}.
+async function stagingOf(jobs, options) {
+  const asked = jobs.filter((j) => j.state === 'staging').slice(0, STAGING);
+  const answers = await Promise.all(asked.map((j) => call(at(JOBS, j.id, '/executions'), options).catch(() => ({}))));
+  return new Map(asked.map((j, i) => {
+    const inputs = (answers[i].executions || []).flatMap((e) => e.progress?.inputs || []);
+    return [j.id, { done: sum(inputs, (x) => x.bytes_done), total: sum(inputs, (x) => x.bytes_total), cached: sum(inputs, (x) => x.bytes_cached) }];
+  }));
+}
+
+const inputsColumn = (staging) => ['Inputs', (j) => {
+  const p = staging.get(j.id);
+  if (!p) return isEnded(j.state) || j.state === 'queued' || j.state === 'claimed' ? DASH : j.inputs?.length ? 'ready' : 'none';
+  return el('div', { class: 'usage' }, el('span', {}, `${bytes(p.done)} of ${bytes(p.total)}`), meter(p.done, p.total, `inputs of ${j.name || j.id}`, { cached: p.cached }));
+}];
+
 async function queueOf(address, market, options) {
   const none = { list: [], more: '' };
   const [waiting, going] = await Promise.all([
@@ -150,12 +167,12 @@ export async function market({ params: [address], signal, memory }) {
   if (!token()) return { name: address, content: [...head, signedOut(), tail] };
   const [{ waiting, going }, recent, nodes] = await Promise.all([queueOf(address, m, options),
     page(JOBS, 'jobs', { market: address, limit: RECENT }, options), page(NODES, 'nodes', { market: address, limit: PAGE }, options)]);
-  const [held, hits] = await Promise.all([holdings(nodes.list, memory, options), hitRate(recent.list, options)]);
+  const [held, hits, staging] = await Promise.all([holdings(nodes.list, memory, options), hitRate(recent.list, options), stagingOf(going.list, options)]);
   const past = recent.list.filter((j) => isEnded(j.state));
   const names = await holdNames([...waiting.list, ...going.list, ...recent.list], needs);
   return { name: address, content: [...head,
     el('div', { class: 'two', 'data-key': 'charts' }, ended(recent.list), hits),
-    panel('going', 'Under way', jobTable('Under way', going.list, { empty: 'No job is under way.' }), going.more && all(address)),
+    panel('going', 'Under way', jobTable('Under way', going.list, { more: [inputsColumn(staging)], empty: 'No job is under way.' }), going.more && all(address)),
     panel('waiting', 'Queue', jobTable('Queue', waiting.list, { node: false, empty: 'No job waits.' }), waiting.more && all(address, 'queued')),
     panel('nodes', 'Nodes', nodeTable('Nodes of this market', nodes.list, { empty: 'No node has joined: berth node start --server … --market …' }), nodes.more && el('p', { class: 'soft' }, `The first ${PAGE} are shown.`)),
     holders(held, names),

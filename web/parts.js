@@ -114,12 +114,13 @@ export function timeline(phases, label) {
       el('b', {}, words(p.state)), ` ${duration(p.ms)}`, p.attempt > 1 && mark(` (attempt ${p.attempt})`)))));
 }
 
-export function jobTable(caption, jobs, { market = false, node = true, times = 'age', empty } = {}) {
+export function jobTable(caption, jobs, { market = false, node = true, times = 'age', more = [], empty } = {}) {
   return table(caption, [
     ['Job', jobLink],
     ['Name', (j) => el('span', { class: 'name' }, j.name || DASH)],
     ...(market ? [['Market', (j) => (j.market ? link('market', j.market) : DASH)]] : []),
     ['State', (j) => state(j.state)],
+    ...more,
     ...(times === 'ended'
       ? [['Ended', (j) => since(j.finished_ms)], ['Took', (j) => (j.finished_ms ? duration(j.finished_ms - j.created_ms) : DASH), 'n'], ['Exit', (j) => j.exit_code ?? DASH, 'n']]
       : [['Posted', (j) => since(j.created_ms)], ['Priority', (j) => j.priority ?? 0, 'n']]),

@@ -231,11 +231,14 @@ def test_a_market_shows_queue_nodes_holders_charts_and_history(browser, server, 
     finish(node, node.claim()[0])
     post(operator, "going")
     beat(node, node.claim()[0], "running", cache={"bytes": 100 * GIB, "max_bytes": 400 * GIB, "free_bytes": 250 * GIB})
+    post(operator, "fetches")
+    beat(node, node.claim()[0], "staging", staging(2 * GIB), cache={"bytes": 100 * GIB, "max_bytes": 400 * GIB, "free_bytes": 250 * GIB})
     post(operator, "waits", priority=7)
     browser.open(server.url, "/market/gpu", operator.token).shows("waits")
     assert "going" in browser.panel("Under way") and "waits" in browser.panel("Queue") and "7" in browser.panel("Queue")
+    assert "2.0 GiB of 4.0 GiB" in browser.panel("Under way")
     nodes = browser.panel("Nodes")
-    assert all(t in nodes for t in ("gpu-1", "ready", "2 × RTX 3090, 24.0 GiB", "1 of 2", "100 GiB of 400 GiB", "250 GiB (25 %)")), nodes
+    assert all(t in nodes for t in ("gpu-1", "ready", "2 × RTX 3090, 24.0 GiB", "2 of 2", "100 GiB of 400 GiB", "250 GiB (25 %)")), nodes
     assert "7.0 GiB" in browser.panel("Who holds what") and "1 of 1" in browser.panel("Who holds what")
     assert "good" in browser.panel("History") and "bad" in browser.panel("History") and "exit code 1" in browser.panel("History")
     assert "busybox" in browser.panel("Every node holds") and "org/model" in browser.panel("Every node holds")
