@@ -15,6 +15,7 @@ from fleet import JOBS, eventually, tiny_job
 
 POSTERS = 6
 READERS = 8
+SUPERVISED_S = 0.5
 SLOTS = 4
 PUBLISHING = 20  # one job in so many
 LARGE = 200      # one in so many publishes more than one part
@@ -36,7 +37,7 @@ class Schedule:
         self.kinds = [k for k in ALL_KINDS if k in kinds]
         self.done, self.over, self.later, self.number = collections.Counter(), threading.Event(), [], itertools.count()
         self.thread = threading.Thread(target=self.run, daemon=True)
-        self.aside, self.error = {}, None  # what takes its time, by process
+        self.down, self.aside, self.error = set(), {}, None  # killed by us; what takes its time, by process
 
     def start(self):
         self.thread.start()
@@ -44,8 +45,6 @@ class Schedule:
     def stop(self):
         self.over.set()
         self.thread.join()
-        for waiting in self.aside.values():
-            waiting.join()
         if self.error:
             raise self.error
 
@@ -57,9 +56,13 @@ class Schedule:
                     self.do(self.rng.choice(self.kinds))
                     following = time.monotonic() + self.rng.expovariate(1 / self.every_s)
                 self.undo(time.monotonic())
-                due = min([following] + [at for at, _, _ in self.later[:1]])
+                self.supervise()
+                due = min([following, time.monotonic() + SUPERVISED_S] + [at for at, _, _ in self.later[:1]])
                 self.over.wait(max(0, due - time.monotonic()))
+            for waiting in self.aside.values():
+                waiting.join()
             self.undo(float("inf"))
+            self.supervise()
         except Exception as e:  # told by stop()
             self.error = e
 
@@ -72,6 +75,19 @@ class Schedule:
         with open(self.fleet.folder / "schedule.log", "a", encoding="utf-8") as out:
             out.write(f"{time.time():.3f} {text}\n")
 
+    def supervise(self):
+        """What a service manager does: who gives up with an error, as servers do that start without their database, comes back."""
+        for p in [*self.fleet.servers, *(n.process for n in self.fleet.nodes)]:
+            if p.alive or p in self.down or self.is_aside(p):
+                continue
+            assert p.popen.returncode == 1, f"{p.name} died with {p.popen.returncode}:\n{p.tail()}"
+            self.done["start again after an error"] += 1
+            self.note(f"supervise {p.name}")
+            p.start()
+
+    def is_aside(self, process):
+        return process in self.aside and self.aside[process].is_alive()
+
     def undo(self, now):
         while self.later and self.later[0][0] <= now:
             heapq.heappop(self.later)[2]()
@@ -81,17 +97,20 @@ class Schedule:
         return True
 
     def one_of(self, processes):
-        def at_rest(p):
-            return p.alive and not p.frozen and not (p in self.aside and self.aside[p].is_alive())
-        up = [p for p in processes if at_rest(p)]
+        up = [p for p in processes if p.alive and not p.frozen and not self.is_aside(p)]
         return self.rng.choice(up) if up else None
 
     def kill(self, process, longest_s):
         if not process:
             return False
         self.note(f"kill {process.name}")
+        self.down.add(process)
         process.kill()
-        return self.after(self.rng.uniform(0, longest_s), process.start)
+
+        def again():
+            process.start()
+            self.down.discard(process)
+        return self.after(self.rng.uniform(0, longest_s), again)
 
     def freeze(self, process, longest_s):
         if not process:
