@@ -134,6 +134,7 @@ static int start(struct cli *cli, struct wiring *w, struct err *err)
         .work_root = w->runs_dir,
         .stale_if_error = config_flag(c, SETTING_CACHE_STALE),
         .no_gpu = a.no_gpu,
+        .network = config_flag(c, SETTING_NODE_NETWORK),
         .allow_buckets = config_list(c, SETTING_NODE_ALLOW_BUCKETS),
         .cancel = &cli->cancel,
         .say = on_say,
@@ -178,7 +179,7 @@ const struct command command_node_start = {
              "runs finish and claims nothing more, a second one gives what runs back to the market. Jobs get the "
              "credentials that came with them; node.allow_buckets names buckets that they may use with this "
              "machine's own. Addresses that are not public are refused to them unless xfer.allow names them or "
-             "node.public_only is off.",
+             "node.public_only is off, and their containers have no network unless node.network is on.",
          .examples = "berth node start --server https://berth.example:7480 --market gpu --token-file join.token\n"
                      "berth node start --slots 2 --label disk=nvme\n"
                      "BERTH_NODE_ALLOW_BUCKETS=models berth node start"},

@@ -142,6 +142,15 @@ static void note_holds(struct execution *e, const struct job *job, const json_t 
     }
 }
 
+/* A container on a bridge reaches whatever this machine does; nothing filters that. */
+static void judge_network(struct execution *e, struct job *job)
+{
+    for (size_t i = 0; i < job->op_count && !e->node->opts->network; i++) {
+        e->networkless |= job->ops[i].network != NETWORK_NONE;
+        job->ops[i].network = NETWORK_NONE;
+    }
+}
+
 struct outcome {
     int rc; /* of job_run() */
     struct run_result result;
@@ -226,6 +235,12 @@ static void judge(struct execution *e, const struct outcome *o, struct verdict *
     }
 }
 
+static void say_networkless(struct verdict *v)
+{
+    size_t n = strlen(v->reason);
+    snprintf(v->reason + n, sizeof v->reason - n, "%sit asked for a network, and its node gives none", n ? "; " : "");
+}
+
 /* The record as far as it fits in a message: without the lists of objects, where those are long; of a confidential job
  * without what its definition says. */
 static json_t *record_to_send(const struct execution *e, const json_t *record)
@@ -276,6 +291,8 @@ static void finish(struct execution *e, const struct outcome *o)
     struct verdict v;
     struct err err = ERR_INIT;
     judge(e, o, &v);
+    if (e->networkless)
+        say_networkless(&v);
     AUTO_JSON body = finish_body(e, o, &v, &err);
     struct err unwritten = ERR_INIT; /* a full disk keeps nobody from saying it */
     if (body && will_write(e, body, &unwritten) < 0)
@@ -302,6 +319,7 @@ static void run_all(struct execution *e, struct outcome *o)
     AUTO_JSON previous = json_deep_copy(json_object_get(e->claim, "previous_uploads"));
     if (will_write(e, NULL, &o->err) == 0 && definition_read(e, &j, &o->err) == 0) {
         on_phase(e, RUN_RESOLVING);
+        judge_network(e, j.job);
         run_job(e, &j, previous, o);
     }
     job_free(j.job);
