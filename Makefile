@@ -3,7 +3,7 @@ BUILD ?= build
 NINJA  = ninja -C $(BUILD)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test unit it lint bench faults mutants inject crash valgrind fuzz asan tsan format install clean setup help
+.PHONY: build demo test unit it lint bench faults mutants inject crash chaos valgrind fuzz asan tsan format install clean setup help
 
 help:           ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -62,6 +62,11 @@ crash:          ## runs under a seeded schedule of kills, stops, cuts and full d
 	@tools/setup build test
 	@$(MAKE) --no-print-directory build
 	@BERTH_CRASH_ROUNDS=$(or $(ROUNDS),200) BERTH_CRASH_SEED=$(or $(SEED),1) tools/run-it $(BUILD)/src/cli/berth -k test_crash
+
+chaos:          ## 10,000 jobs of a market whose servers, nodes and database are killed (JOBS=10000 SEED=1)
+	@tools/setup build test
+	@$(MAKE) --no-print-directory build
+	@tools/chaos $(BUILD) --jobs $(or $(JOBS),10000) $(if $(SEED),--seed $(SEED))
 
 valgrind:       ## unit tests that open no files under memcheck
 	@tools/setup build test lint
