@@ -32,15 +32,30 @@ export class ApiError extends Error {
   }
 }
 
+export class Unreachable extends Error {
+  constructor() {
+    super('The server does not answer.');
+  }
+}
+
 async function request(path, { headers, ...options } = {}) {
-  const answer = await fetch(path, { ...options, cache: 'no-store', headers: { ...(token() && { Authorization: `Bearer ${token()}` }), ...headers } });
+  const all = { ...(token() && { Authorization: `Bearer ${token()}` }), ...headers };
+  const answer = await fetch(path, { ...options, cache: 'no-store', headers: all }).catch((e) => {
+    throw options.signal?.aborted ? e : new Unreachable();
+  });
   const off = Date.parse(answer.headers.get('Date')) - Date.now();
   if (Number.isFinite(off)) skew = Math.abs(off) > SKEW_MS ? off : 0;
   if (!answer.ok) throw new ApiError(answer.status, (await answer.json().catch(() => ({}))).error);
   return answer;
 }
 
-export const call = async (path, options) => (await request(path, options)).json();
+export async function call(path, options) {
+  const answer = await request(path, options);
+  return answer.json().catch((e) => {
+    throw options?.signal?.aborted ? e : new ApiError(502, { message: 'What answered is no berth server.' });
+  });
+}
+
 export const put = (path, body) => call(path, { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
 export const at = (base, id, more = '') => `${base}/${encodeURIComponent(id)}${more}`;
 
@@ -80,19 +95,30 @@ async function readEvents(answer, each) {
   }
 }
 
+const shown = (signal) => new Promise((done) => {
+  if (!document.hidden) done();
+  document.addEventListener('visibilitychange', () => document.hidden || done(), { signal });
+  signal.addEventListener('abort', done, { once: true });
+});
+
 const pause = (ms, signal) => new Promise((done) => {
   const timer = setTimeout(done, ms);
   signal.addEventListener('abort', () => { clearTimeout(timer); done(); }, { once: true });
 });
 
 // Server-sent events by fetch(), since EventSource can send no token. Comes again where it was cut off, until the
-// server's "end" or the signal. `link` hears whether the stream stands.
+// server's "end" or the signal. `link` hears whether the stream stands. A tab that nobody sees has none: browsers open only
+// a few connections to a server, and a handful of forgotten tabs would take them all.
 export async function events(path, signal, each, link) {
   let last = '';
   let wait = RETRY_MS;
   while (!signal.aborted) {
+    const hidden = new AbortController();
+    const hide = () => document.hidden && hidden.abort();
+    document.addEventListener('visibilitychange', hide);
     try {
-      const answer = await request(path, { signal, headers: last ? { 'Last-Event-ID': last } : {} });
+      await shown(signal);
+      const answer = await request(path, { signal: AbortSignal.any([signal, hidden.signal]), headers: last ? { 'Last-Event-ID': last } : {} });
       link(true);
       const ended = await readEvents(answer, (name, data, id) => {
         if (id) last = id;
@@ -102,6 +128,8 @@ export async function events(path, signal, each, link) {
       if (ended) return;
     } catch (e) {
       if (!signal.aborted && e instanceof ApiError && !e.passing) throw e;
+    } finally {
+      document.removeEventListener('visibilitychange', hide);
     }
     if (signal.aborted) return;
     link(false);

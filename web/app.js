@@ -1,5 +1,5 @@
 // Where what is shown, and the clock that keeps it fresh.
-import { ApiError, call, JOBS, setToken, token } from './api.js';
+import { ApiError, setToken, token, Unreachable } from './api.js';
 import { el, morph } from './dom.js';
 import { job, stopJob } from './job.js';
 import { jobs } from './jobs.js';
@@ -24,7 +24,7 @@ function signIn(heading, why) {
   return [title(heading), el('form', { class: 'panel signin', 'data-key': 'signin', 'data-submit': 'signin' },
     el('p', {}, why || 'A token says who you are. It is kept until this tab is closed, and sent to this server only.'),
     el('label', { for: 'token' }, 'Token'),
-    el('input', { id: 'token', name: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false', required: true, placeholder: 'berth_…' }),
+    el('input', { id: 'token', name: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false', required: true, pattern: '\\s*[!-~]+\\s*', title: 'a token, as it was given to you', placeholder: 'berth_…' }),
     el('button', { class: 'main' }, 'Sign in'),
     el('p', { class: 'soft' }, 'The operator’s first token lies in the file that ', el('code', {}, 'berth serve'), ' named when it started; others are made with ', el('code', {}, 'berth token create'), '.'))];
 }
@@ -53,11 +53,21 @@ function drawNav(path) {
   }
 }
 
-// Focus goes with what it was on, even where that had to move.
+// Focus goes with what it was on, even where that had to move; where it is gone, back to the beginning.
 function draw(content) {
   const focus = document.activeElement;
+  const inside = main.contains(focus);
   morph(main, content.flat(Infinity).filter(Boolean));
-  if (focus !== document.activeElement && focus.isConnected && main.contains(focus)) focus.focus({ preventScroll: true });
+  if (focus === document.activeElement || !inside) return;
+  (main.contains(focus) ? focus : main.querySelector('h1'))?.focus({ preventScroll: true });
+}
+
+function decoded(text) {
+  try {
+    return text && decodeURIComponent(text);
+  } catch {
+    return null;
+  }
 }
 
 // --- a visit of a page: from its address until the next one ---
@@ -73,6 +83,7 @@ function go() {
   let again = false;
   let failures = 0;
   let news = '';
+  let pace = 1; // pages that are costly ask less often
 
   const later = (ms) => { timer = setTimeout(work, ms); };
   const arrive = (name) => {
@@ -87,6 +98,7 @@ function go() {
     arrive(view.name);
     if (view.news && news && view.news !== news) tell(byId('news'), view.news);
     news = view.news || '';
+    pace = view.pace || 1;
     return view.fresh !== false;
   };
   const fail = (e) => {
@@ -96,14 +108,16 @@ function go() {
       arrive('That did not work');
       return false;
     }
-    if (first) draw(explain(e instanceof ApiError ? e : new Error('The server does not answer.')));
-    tell(byId('status'), e instanceof ApiError || e instanceof TypeError ? 'No answer; trying again …' : e.message);
+    if (first) draw(explain(e));
+    if (!(e instanceof ApiError || e instanceof Unreachable)) console.error(e); // eslint-disable-line no-console
+    tell(byId('status'), `${e.message} Trying again …`);
     return true;
   };
   async function attempt() {
-    const found = routes.map(([pattern, view]) => [pattern.exec(path), view]).find(([match]) => match);
-    if (!found) throw new ApiError(404, { message: 'There is no such page.' });
-    return found[1]({ params: found[0].slice(1).map((p) => p && decodeURIComponent(p)), query: new URLSearchParams(search), signal: abort.signal, memory, refresh });
+    const [match, view] = routes.map(([pattern, one]) => [pattern.exec(path), one]).find(([m]) => m) || [];
+    const params = match?.slice(1).map(decoded);
+    if (!match || params.includes(null)) throw new ApiError(404, { message: 'There is no such page.' });
+    return view({ params, query: new URLSearchParams(search), signal: abort.signal, memory, refresh });
   }
   async function work() {
     clearTimeout(timer);
@@ -123,7 +137,7 @@ function go() {
     }
     busy = false;
     if (again) later(0);
-    else if (goOn) later(Math.min(REFRESH_MAX_MS, (document.hidden ? HIDDEN_MS : REFRESH_MS) * 2 ** Math.min(failures, 4)));
+    else if (goOn) later(Math.min(REFRESH_MAX_MS, (document.hidden ? HIDDEN_MS : REFRESH_MS) * pace * 2 ** Math.min(failures, 4)));
   }
   function refresh() {
     if (!abort.signal.aborted) work();
@@ -139,13 +153,16 @@ function go() {
 
 // --- what people do ---
 
-// A question in front of the page: null, or {reason}.
-function ask({ title: heading, text, yes, reason = false }) {
+// A question in front of the page: null, or {reason}. Without `no` it only tells something.
+function ask({ title: heading, text, yes, no = 'Cancel', reason = false }) {
   const dialog = byId('confirm');
   const form = dialog.querySelector('form');
   byId('confirm-title').textContent = heading;
   byId('confirm-text').textContent = text;
   byId('confirm-yes').textContent = yes;
+  byId('confirm-yes').classList.toggle('danger', Boolean(no));
+  byId('confirm-no').textContent = no;
+  byId('confirm-no').hidden = !no;
   byId('confirm-reason').hidden = !reason;
   form.reset();
   dialog.returnValue = '';
@@ -161,9 +178,8 @@ async function act(button) {
   busy.add(button);
   try {
     await actions[button.dataset.action](button.dataset, ask);
-    tell(byId('status'), '');
   } catch (e) {
-    tell(byId('status'), e.message);
+    await ask({ title: 'That did not work', text: `${e.message} ${e.hint || ''}`, yes: 'Close', no: '' });
   }
   busy.delete(button);
   visit.refresh();

@@ -7,6 +7,7 @@ import { facts, HELD, isEnded, link, mark, meter, nothing, panel, since, state, 
 
 const EXECUTIONS_SHOWN = 100;
 const HISTORY_SHOWN = 200;
+const MANY = 500; // executions: their list is long to send
 const PHASES = ['queued', ...HELD];
 
 // The time between the moves of one execution; what still lasts, lasts until now.
@@ -25,10 +26,10 @@ function rate(memory, name, done) {
   return memory.rates.get(name).rate;
 }
 
-function transfer(name, phase, p, memory) {
+function transfer(key, name, phase, p, memory) {
   const left = p.bytes_total - p.bytes_done;
-  const speed = left > 0 ? rate(memory, name, p.bytes_done) : 0;
-  return el('li', { 'data-key': name },
+  const speed = left > 0 ? rate(memory, key, p.bytes_done) : 0;
+  return el('li', { 'data-key': key },
     el('div', { class: 'line' }, el('span', { class: 'name' }, name), el('span', { class: 'soft' }, words(phase))),
     meter(p.bytes_done, p.bytes_total, `${name}: ${words(phase)}`, { cached: p.bytes_cached }),
     el('div', { class: 'line soft' }, el('span', {}, `${bytes(p.bytes_done)} of ${bytes(p.bytes_total)}`, p.files_total > 0 && `, ${count(p.files_done)} of ${count(p.files_total)} files`,
@@ -38,10 +39,10 @@ function transfer(name, phase, p, memory) {
 // What the run record says once it is there; before, what the heartbeats say.
 function inputsPanel(job, execution, memory) {
   const progress = execution?.progress || {};
-  const done = (execution?.record?.inputs || []).map((i) => transfer(`${i.at || i.source || 'input'}${i.target ? ` → ${i.target}` : ''}`,
+  const done = (execution?.record?.inputs || []).map((i, n) => transfer(`input ${n}`, `${i.at || i.source || 'input'}${i.target ? ` → ${i.target}` : ''}`,
     i.fetch_ms ? `took ${duration(i.fetch_ms)}` : 'ready', { bytes_done: i.bytes, bytes_total: i.bytes, bytes_cached: i.bytes_cached, files_done: i.files, files_total: i.files }, memory));
-  const going = (progress.inputs || []).map((i) => transfer(i.input || 'input', i.phase || '', i, memory));
-  const parts = [['image', 'container image'], ['publishing', 'results']].filter(([k]) => progress[k]).map(([k, name]) => transfer(name, k === 'image' ? 'pulling' : 'uploading', progress[k], memory));
+  const going = (progress.inputs || []).map((i, n) => transfer(`input ${n}`, i.input || 'input', i.phase || '', i, memory));
+  const parts = [['image', 'container image'], ['publishing', 'results']].filter(([k]) => progress[k]).map(([k, name]) => transfer(k, name, k === 'image' ? 'pulling' : 'uploading', progress[k], memory));
   const rows = done.length ? done : [...parts, ...going];
   return panel('inputs', 'Inputs', rows.length ? el('ul', { class: 'transfers' }, rows)
     : job.inputs?.length ? el('ul', { class: 'plain' }, job.inputs.map((i) => el('li', { class: 'name' }, i))) : nothing('This job has no inputs.'));
@@ -93,7 +94,7 @@ export async function job({ params: [id, index], signal, memory, refresh }) {
   const log = memory.log ? logPlace(shown) : logView(j.id, shown, signal, refresh);
   memory.log = true;
   const many = executions.length > 1 ? ` of execution ${shown}` : '';
-  return { name: j.name || j.id, fresh: !over, news: `${j.name || 'The job'} is ${words(j.state)}`, content: [
+  return { name: j.name || j.id, fresh: !over, pace: executions.length > MANY ? 5 : 1, news: `${j.name || j.id}: ${words(j.state)}`, content: [
     title(j.name || j.id, { up: [el('a', { href: '#/jobs' }, 'Jobs'), ' / ', j.market && link('market', j.market)], badge: state(j.state), below: [el('code', {}, j.id), j.reason && ` – ${j.reason}`],
       actions: !over && el('button', { class: 'danger', 'data-action': 'stop', 'data-id': j.id, 'data-key': 'stop' }, 'Stop this job') }),
     panel('phases', `Phases${many}`, timeline(phasesOf(j, history.filter((h) => h.index === shown)), `Phases${many}`)),

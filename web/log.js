@@ -8,6 +8,7 @@ const NEAR = 24;     // pixels from the end that still count as the end
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])/g; // ECMA-48; colours of terminals
 
 const decode = (data) => Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+const UNFINISHED = /(?:\r|\x1b(?:\[[0-?]{0,32}[ -/]{0,4})?)$/; // the rest comes with the next piece
 const plain = (text) => text.replace(ESCAPES, '').replace(/\r\n?/g, '\n');
 
 // What stands for the log in the refreshes that leave it alone.
@@ -21,7 +22,7 @@ export function logView(id, index, signal, onState) {
   const pre = el('pre', { class: 'log', tabindex: 0, role: 'log', 'aria-live': 'off', 'aria-label': 'Log' });
   let chars = 0;
   let attempt = 0;
-  let decoders = {};
+  let streams = {};
   let due = false;
   let top = 0;
 
@@ -48,13 +49,16 @@ export function logView(id, index, signal, onState) {
     if (data.attempt === attempt) return;
     if (attempt) add(`\n── attempt ${data.attempt} ──\n`, 'notice');
     attempt = data.attempt;
-    decoders = { 1: new TextDecoder(), 2: new TextDecoder() };
+    streams = { 1: { decoder: new TextDecoder(), rest: '' }, 2: { decoder: new TextDecoder(), rest: '' } };
   };
   const take = {
     log(data) {
       begin(data);
-      const decoder = decoders[data.stream];
-      if (decoder) add(plain(decoder.decode(decode(data.data), { stream: true })), data.stream === 2 ? 'stderr' : 'stdout');
+      const from = streams[data.stream];
+      if (!from) return;
+      const text = from.rest + from.decoder.decode(decode(data.data), { stream: true });
+      from.rest = UNFINISHED.exec(text)?.[0] || '';
+      add(plain(text.slice(0, text.length - from.rest.length)), data.stream === 2 ? 'stderr' : 'stdout');
     },
     gap(data) {
       begin(data);
@@ -75,7 +79,7 @@ export function logView(id, index, signal, onState) {
   new ResizeObserver(settle).observe(pre); // also when it comes onto the page with lines in it
   errors.addEventListener('change', () => pre.classList.toggle('only-errors', errors.checked));
   events(at(JOBS, id, `/logs?${new URLSearchParams({ index, follow: 1 })}`), signal, (name, data) => take[name]?.(data),
-    (up) => { where.textContent = up ? 'live' : 'interrupted; trying again …'; })
+    (up) => { where.textContent = up ? 'live' : 'interrupted; comes again …'; })
     .catch((e) => { where.textContent = e.message; });
   return logPlace(index,
     el('div', { class: 'bar' }, where, el('label', {}, follow, ' stay at the end'), el('label', {}, errors, ' only stderr')), cut, pre);

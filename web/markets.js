@@ -1,5 +1,5 @@
 // All markets, and one of them: its queue, its nodes, what they hold, and how it has been going.
-import { at, call, JOBS, MARKETS, NODES, now, page, token } from './api.js';
+import { ApiError, at, call, JOBS, MARKETS, NODES, now, page, token } from './api.js';
 import { el, svg } from './dom.js';
 import { bytes, count, DASH, duration, hour, percent, shortId } from './format.js';
 import { holdName, holdNames, resourceName } from './holds.js';
@@ -67,7 +67,10 @@ function ended(jobs) {
 // Where the inputs of ended jobs came from, by their run records. An ended job's does not change.
 const records = new Map();
 async function inputsOf(job, options) {
-  const { executions } = await call(at(JOBS, job.id, '/executions'), options);
+  const { executions } = await call(at(JOBS, job.id, '/executions'), options).catch((e) => {
+    if (e instanceof ApiError && !e.passing) return {}; // its time to be kept is over
+    throw e;
+  });
   const inputs = (executions || []).flatMap((e) => e.record?.inputs || []);
   const cached = sum(inputs, (i) => i.bytes_cached);
   return { cached, fetched: Math.max(0, sum(inputs, (i) => i.bytes) - cached) };

@@ -112,6 +112,7 @@ def test_a_poster_sees_its_own_jobs_and_no_others(browser, server, operator):
 def test_what_does_not_exist_is_said_and_not_asked_for_again(browser, server, operator):
     for path in ("/nowhere", "/job/j-000000000000000000000000", "/market/none", "/node/none", "/job/%E0%A4%A"):
         browser.open(server.url, path, operator.token).until(H1, "That did not work")
+        assert browser.text("#status") == ""
     assert all("404" in c for c in browser.complaints())
 
 
@@ -132,17 +133,17 @@ def test_a_job_is_followed_from_the_queue_to_its_results(browser, server, operat
     assert "2.0 GiB of 4.0 GiB, 3 of 8 files, 1.0 GiB from the cache" in inputs and "downloading" in inputs
     beat(node, claim, "running", staging(4 * GIB))
     browser.until(PILL, "running")
-    node.log(ref(claim), "step 1\n\x1b[31mred\x1b[0m ")
-    browser.shows("step 1\nred", ".log")
+    node.log(ref(claim), "step 1\r\n\x1b[31mred\x1b[")
+    node.log(ref(claim), "0m end", offset=len("step 1\r\n\x1b[31mred\x1b["))
+    browser.shows("step 1\nred end", ".log")
     node.log(ref(claim), "careful\n", stream=2)
     browser.shows("careful", ".log .stderr")
-    node.log(ref(claim), "é".encode()[:1].decode("latin-1"), offset=len("step 1\n\x1b[31mred\x1b[0m "))
     browser.find(".bar label:nth-of-type(2) input").click()
     assert "step 1" not in browser.text(".log") and "careful" in browser.text(".log")
     finish(node, claim, published={"Type": "s3", "Params": {"Bucket": "results", "Key": "a/"}})
     browser.until(PILL, "succeeded")
     browser.shows("ended", ".bar")
-    assert "is succeeded" in browser.text("#news")
+    assert browser.text("#news") == "train: succeeded"
     phases = browser.panel("Phases")
     assert all(p in phases for p in ("queued", "staging", "running"))
     assert "s3://results/a/" in browser.panel("Results") and "took 2.5 s" in browser.panel("Inputs")
@@ -156,6 +157,7 @@ def test_a_job_is_stopped_after_a_question(browser, server, operator):
     browser.find("dialog").find_element("name", "reason").send_keys("wrong model\n")
     browser.until(PILL, "stopped")
     assert "wrong model" in browser.panel("History")
+    assert browser.focused().tag_name == "h1"  # the button is gone
     assert operator.get(f"{JOBS}/{job['id']}").json["job"]["state"] == "stopped"
 
 
@@ -168,6 +170,34 @@ def test_leaving_the_question_stops_nothing(browser, server, operator):
         browser.until("!document.querySelector('dialog').open")
         assert browser.focused().text == "Stop this job"
     assert operator.get(f"{JOBS}/{job['id']}").json["job"]["state"] == "queued"
+
+
+def test_what_could_not_be_done_is_said_until_it_is_read(browser, server, operator):
+    job = post(operator)
+    browser.open(server.url, f"/job/{job['id']}", operator.token).button("Stop this job").click()
+    operator.ok("DELETE", f"{JOBS}/{job['id']}")
+    browser.until(PILL, "stopped")
+    browser.find("#confirm-yes").click()
+    browser.until("document.querySelector('#confirm-title').innerText === 'That did not work' && document.querySelector('dialog').open")
+    assert "ended" in browser.text("#confirm-text")
+    browser.button("Close").click()
+    browser.until("!document.querySelector('dialog').open")
+    assert all("409" in c for c in browser.complaints())
+
+
+def test_a_tab_that_nobody_sees_keeps_no_stream_open(browser, server, operator):
+    job = post(operator)
+    node = server.node()
+    claim = node.claim()[0]
+    node.log(ref(claim), "before\n")
+    browser.open(server.url, f"/job/{job['id']}", operator.token).shows("before", ".log")
+    see = "Object.defineProperty(document, 'hidden', { value: arguments[0], configurable: true }); document.dispatchEvent(new Event('visibilitychange'))"
+    browser.js(see, True)
+    browser.shows("interrupted", ".bar")
+    node.log(ref(claim), "meanwhile\n", offset=len("before\n"))
+    browser.js(see, False)
+    browser.shows("before\nmeanwhile", ".log")
+    assert browser.text(".log").count("before") == 1
 
 
 def test_each_execution_has_phases_and_a_log_of_its_own(browser, server, operator):
@@ -503,7 +533,7 @@ def test_members_may_be_missing_or_null(browser, server, operator):
 def test_a_server_that_goes_away_is_waited_for(browser, server, operator):
     browser.open(server.url, "/", operator.token).shows("One RTX 3090 each")
     server.end()
-    browser.shows("trying again", "#status")
+    browser.shows("Trying again", "#status")
     assert "One RTX 3090 each" in browser.text("main")
     server.options += ["--listen", server.url.removeprefix("http://")]
     server.start()
