@@ -8,7 +8,7 @@
 #include <time.h>
 
 #define BEAT_APART_MS 500 /* news waits for the next one this long at least */
-#define HOLDS_EVERY   20  /* heartbeats between two looks into the cache */
+#define HOLDS_EVERY   20  /* regular heartbeats between two looks at all that is held */
 
 static const char *const state_words[] = {
 #define X(name, word) word,
@@ -62,7 +62,7 @@ json_t *running_list(struct node *n, bool with_progress, struct err *err)
     json_t *list = json_array();
     pthread_mutex_lock(&n->mu);
     for (const struct execution *e = n->shared.running; list && e && !err_is_set(err); e = e->shared.next) {
-        if (e->shared.lost || e->shared.done)
+        if (e->shared.lost || e->shared.told)
             continue;
         json_t *one = exec_ref(e, err);
         if (with_progress) {
@@ -112,11 +112,12 @@ static void say_readiness(const struct node *n, char out[READINESS_MAX])
         snprintf(out, READINESS_MAX, "%s", n->shared.readiness);
 }
 
-static json_t *beat_body(struct node *n, bool all_holds, struct err *err)
+/* `regular`: not sent early for some news; then the cache is looked at, too, which costs more. */
+static json_t *beat_body(struct node *n, bool regular, bool all_holds, struct err *err)
 {
     char readiness[READINESS_MAX];
     struct err minor = ERR_INIT;
-    json_t *body = json_object(), *cache = info_cache(n, &minor), *holds = NULL;
+    json_t *body = json_object(), *cache = regular ? info_cache(n, &minor) : NULL, *holds = NULL;
     pthread_mutex_lock(&n->mu);
     bool ready = n->shared.ready;
     int64_t held = n->shared.required_held;
@@ -173,26 +174,71 @@ static void wait_for_beat(struct node *n, uint64_t since_ms)
     pthread_mutex_unlock(&n->mu);
 }
 
+/* What one heartbeat takes along of the last. */
+struct beating {
+    struct node *n;
+    struct back_off pause;
+    bool all_holds;
+    uint64_t regular_ms; /* when the last was not early */
+    unsigned count;      /* of the regular ones */
+};
+
+static uint32_t call_ms(struct node *n)
+{
+    pthread_mutex_lock(&n->mu);
+    uint32_t ms = n->shared.lease_ms / 3;
+    pthread_mutex_unlock(&n->mu);
+    return ms < CALL_MS ? ms : CALL_MS;
+}
+
+static bool is_regular(struct beating *b, uint64_t now)
+{
+    pthread_mutex_lock(&b->n->mu);
+    bool due = b->count == 0 || now - b->regular_ms >= b->n->shared.heartbeat_ms;
+    pthread_mutex_unlock(&b->n->mu);
+    if (!due)
+        return false;
+    b->regular_ms = now;
+    b->all_holds |= b->count++ % HOLDS_EVERY == 0;
+    return true;
+}
+
+/* Once: a renewal counts from before its request, so that a fresh one is worth more than a repeated one. */
+static int beat(struct beating *b, uint64_t now)
+{
+    struct node *n = b->n;
+    struct err err = ERR_INIT;
+    AUTO_JSON answer = NULL;
+    bool regular = is_regular(b, now);
+    uint64_t asked = boot_ms();
+    const struct node_call call = {.what = "heartbeat",
+                                   .body = beat_body(n, regular, b->all_holds, &err),
+                                   .once = true,
+                                   .total_ms = call_ms(n),
+                                   .cancel = &n->over};
+    if (node_call(n, &call, &answer, &err) == 0) {
+        b->all_holds = false;
+        b->pause.failed = 0;
+        take_renewals(n, answer, asked);
+        return 0;
+    }
+    b->all_holds = true; /* what was told may not have arrived */
+    if (err.kind == ERR_DENIED)
+        node_fail(n, &err);
+    else if (err.kind != ERR_CANCELLED)
+        log_warn("node", "no heartbeat (reason=\"%s\")", err.text);
+    return -1;
+}
+
 void *beat_thread(void *ctx)
 {
-    struct node *n = ctx;
-    bool all_holds = true;
-    for (unsigned i = 0; cancel_level_of(&n->over) == CANCEL_NONE; i++) {
-        struct err err = ERR_INIT;
-        AUTO_JSON answer = NULL;
-        uint64_t since = clock_mono_ms(), asked = boot_ms();
-        all_holds |= i % HOLDS_EVERY == 0;
-        const struct node_call call = {.what = "heartbeat", .body = beat_body(n, all_holds, &err), .cancel = &n->over};
-        if (node_call(n, &call, &answer, &err) == 0) {
-            all_holds = false;
-            take_renewals(n, answer, asked);
-        } else if (err.kind == ERR_DENIED) {
-            node_fail(n, &err);
-        } else if (err.kind != ERR_CANCELLED) {
-            all_holds = true; /* what was told may not have arrived */
-            log_warn("node", "no heartbeat (reason=\"%s\")", err.text);
-        }
-        wait_for_beat(n, since);
+    struct beating b = {.n = ctx, .all_holds = true};
+    while (cancel_level_of(&b.n->over) == CANCEL_NONE) {
+        uint64_t now = clock_mono_ms();
+        if (beat(&b, now) == 0)
+            wait_for_beat(b.n, now);
+        else if (back_off_wait(&b.pause, &b.n->over) < 0)
+            break;
     }
     return NULL;
 }

@@ -303,6 +303,9 @@ static void finish(struct execution *e, const struct outcome *o)
     } else {
         log_info("node", "finished (execution=%s outcome=%s reason=\"%s\")", e->tag, v.outcome, v.reason);
     }
+    pthread_mutex_lock(&e->node->mu);
+    e->shared.told = true;
+    pthread_mutex_unlock(&e->node->mu);
     will_remove(e);
 }
 

@@ -40,7 +40,7 @@ static uint64_t fence_those_due(struct node *n, uint64_t now)
     uint64_t next = 0;
     pthread_mutex_lock(&n->mu);
     for (struct execution *e = n->shared.running; e; e = e->shared.next) {
-        if (e->shared.lost)
+        if (e->shared.lost || e->shared.told)
             continue;
         if (e->shared.lease_until_ms <= now)
             exec_lose(e);

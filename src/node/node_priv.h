@@ -58,7 +58,8 @@ struct execution {
         struct execution *next;
         uint64_t lease_until_ms; /* boot time */
         enum exec_state state;
-        bool lost, stopped, given_back, finishing, done;
+        bool lost, stopped, given_back;
+        bool finishing, told, done; /* its end: being told, known to the server, the thread ends */
         char stop_reason[REASON_MAX];
         const struct stage *stage; /* while it is being staged */
         size_t inputs;
