@@ -104,7 +104,7 @@ static int pull(struct docker *d, const struct image_ref *ref, const char *name,
     lines->progress = opts->progress;
     lines->ctx = opts->ctx;
     buf_init(&auth, AUTH_HEADER_MAX);
-    int rc = registry_auth_header(opts->auth, ref->registry, opts->cancel, &auth, err);
+    int rc = registry_auth_header(opts->auth, opts->given_only, ref->registry, opts->cancel, &auth, err);
     if (rc == 0) {
         log_debug("engine", "pulling an image (image=%s credentials=%s)", name, auth.n ? "yes" : "no");
         rc = pull_with(d, ref, name, opts, lines, buf_str(&auth), err);

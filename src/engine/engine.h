@@ -57,6 +57,7 @@ struct engine_pull_opts {
     enum engine_pull when;
     /* NULL, or for another registry than the image's: DOCKER_CONFIG or ~/.docker/config.json */
     const struct engine_registry_auth *auth;
+    bool given_only; /* no credentials but these: the image is named by somebody else than this machine's user */
     void (*progress)(void *ctx, const char *status, uint64_t done_bytes, uint64_t total_bytes);
     void *ctx;
     const struct cancel *cancel;
@@ -84,6 +85,7 @@ struct engine_container {
     const struct engine_mount *mounts;
     size_t mount_count;
     bool network_none;
+    const char *network; /* of engine_network_ensure(); then without IPv6 and raw sockets. NULL: the engine's default */
     double cpus;
     uint64_t memory_bytes;
     uint32_t pids;    /* 0: 4,096 */
@@ -133,6 +135,21 @@ int engine_run(struct engine *e, const char *id, const struct engine_run_opts *o
 int engine_copy_out(struct engine *e, const char *id, const char *path, int dir_fd, uint64_t max_bytes, bool *found,
                     struct err *err);
 int engine_remove(struct engine *e, const char *id, struct err *err); /* with force; absent is fine */
+
+/* A network of berth's own, for containers that are not to be trusted with this machine's: a bridge of a name known
+ * beforehand, without IPv6. It keeps nobody from anything by itself: filter.h does. */
+#define ENGINE_BRIDGE_MAX 16 /* IFNAMSIZ */
+struct engine_network {
+    char name[32];
+    char bridge[ENGINE_BRIDGE_MAX];
+    char subnet[20]; /* "10.89.0.0/24" */
+};
+/* Made where it is missing, and left for the next time. ERR_UNSUPPORTED: as below; ERR_EXISTS: a network of that name
+ * is not berth's. */
+int engine_network_ensure(struct engine *e, struct engine_network *out, struct err *err);
+/* Whether the bridge would be one of this machine's network as this process sees it. ERR_UNSUPPORTED: the engine is
+ * remote, rootless, or in another network namespace. */
+int engine_network_check(struct engine *e, struct err *err);
 
 /* Containers with the label, living or dead. The caller frees *out. */
 struct engine_listed {

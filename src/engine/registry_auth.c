@@ -264,8 +264,8 @@ static bool meant_for(const struct engine_registry_auth *given, const char *regi
     return str_empty(given->server) || span_eq_nocase(key_host(span_of(given->server)), span_of(registry));
 }
 
-int registry_auth_header(const struct engine_registry_auth *given, const char *registry, const struct cancel *cancel,
-                         struct buf *header, struct err *err)
+int registry_auth_header(const struct engine_registry_auth *given, bool given_only, const char *registry,
+                         const struct cancel *cancel, struct buf *header, struct err *err)
 {
     struct registry_login login = {0};
     const char *email = NULL;
@@ -273,7 +273,7 @@ int registry_auth_header(const struct engine_registry_auth *given, const char *r
         email = given->email;
         login.username = str_dup(given->username, err);
         login.password = login.username ? str_dup(given->password ? given->password : "", err) : NULL;
-    } else if (find_in_config(registry, cancel, &login, err) < 0) {
+    } else if (!given_only && find_in_config(registry, cancel, &login, err) < 0) {
         return -1;
     }
     int rc = 0;

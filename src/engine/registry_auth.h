@@ -30,10 +30,10 @@ typedef int (*registry_helper_fn)(void *ctx, const char *name, const char *serve
 int registry_auth_find(const json_t *config, const char *registry, registry_helper_fn helper, void *ctx,
                        struct registry_login *out, struct err *err);
 
-/* The header's value for `registry`; left empty where there are no credentials. `given` may be NULL.
- * The caller wipes `header`. */
-int registry_auth_header(const struct engine_registry_auth *given, const char *registry, const struct cancel *cancel,
-                         struct buf *header, struct err *err);
+/* The header's value for `registry`; left empty where there are no credentials. `given` may be NULL; `given_only`: this
+ * machine's own are not looked for. The caller wipes `header`. */
+int registry_auth_header(const struct engine_registry_auth *given, bool given_only, const char *registry,
+                         const struct cancel *cancel, struct buf *header, struct err *err);
 
 void buf_wipe(struct buf *b); /* overwrite and release */
 

@@ -114,6 +114,7 @@ static void *pull_thread(void *ctx)
     const struct engine_pull_opts opts = {
         .when = r->opts->pull,
         .auth = auth->username ? &given : NULL,
+        .given_only = r->opts->market.job_id != NULL,
         .progress = on_pull,
         .ctx = r,
         .cancel = &r->stop,

@@ -102,6 +102,8 @@ static void describe_run(struct execution *e, const struct execution_job *j, str
         .results_dir = e->dir,
         .work_root = o->work_root,
         .no_gpu = o->no_gpu,
+        .network = o->network,
+        .network_allow = o->access.policy.allow,
         .timeout_ms = j->timeout_ms,
         .stop_grace_ms = o->stop_grace_ms,
         .log_max_bytes = o->log_max_bytes,
@@ -139,15 +141,6 @@ static void note_holds(struct execution *e, const struct job *job, const json_t 
         struct err err = ERR_INIT;
         if (holds_note(&e->node->holds, &job->ops[0].inputs[i], json_array_get(staged, i), &err) < 0)
             log_warn("node", "what is held cannot be noted (reason=\"%s\")", err.text);
-    }
-}
-
-/* A container on a bridge reaches whatever this machine does; nothing filters that. */
-static void judge_network(struct execution *e, struct job *job)
-{
-    for (size_t i = 0; i < job->op_count && !e->node->opts->network; i++) {
-        e->networkless |= job->ops[i].network != NETWORK_NONE;
-        job->ops[i].network = NETWORK_NONE;
     }
 }
 
@@ -235,10 +228,15 @@ static void judge(struct execution *e, const struct outcome *o, struct verdict *
     }
 }
 
-static void say_networkless(struct verdict *v)
+/* A container that missed its network may well have failed for that. */
+static void add_network(const struct run_result *r, struct verdict *v)
 {
+    static const struct span none = SPAN_LIT("none: ");
+    const char *network = json_get_str(r->record, "network");
     size_t n = strlen(v->reason);
-    snprintf(v->reason + n, sizeof v->reason - n, "%sit asked for a network, and its node gives none", n ? "; " : "");
+    if (network && span_starts(span_of(network), none))
+        snprintf(v->reason + n, sizeof v->reason - n, "%sit asked for a network and had none: %s", n ? "; " : "",
+                 network + none.n);
 }
 
 /* The record as far as it fits in a message: without the lists of objects, where those are long; of a confidential job
@@ -291,8 +289,7 @@ static void finish(struct execution *e, const struct outcome *o)
     struct verdict v;
     struct err err = ERR_INIT;
     judge(e, o, &v);
-    if (e->networkless)
-        say_networkless(&v);
+    add_network(&o->result, &v);
     AUTO_JSON body = finish_body(e, o, &v, &err);
     struct err unwritten = ERR_INIT; /* a full disk keeps nobody from saying it */
     if (body && will_write(e, body, &unwritten) < 0)
@@ -322,7 +319,6 @@ static void run_all(struct execution *e, struct outcome *o)
     AUTO_JSON previous = json_deep_copy(json_object_get(e->claim, "previous_uploads"));
     if (will_write(e, NULL, &o->err) == 0 && definition_read(e, &j, &o->err) == 0) {
         on_phase(e, RUN_RESOLVING);
-        judge_network(e, j.job);
         run_job(e, &j, previous, o);
     }
     job_free(j.job);

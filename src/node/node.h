@@ -42,8 +42,8 @@ struct node_opts {
     struct publish_access publish;
     const char *work_root;
     bool stale_if_error, no_gpu;
-    bool network; /* jobs may have the network they ask for: all that this machine reaches. Else they have none, and the
-                   * reason of their end says so */
+    enum run_network network; /* of jobs that ask for one, with the exceptions of `access`; where that comes to none,
+                               * the reason of their end says so */
     uint64_t log_max_bytes, output_max_bytes, stop_grace_ms; /* 0: the job module's own */
     /* Buckets at the operator's own endpoint that jobs without credentials may use with the operator's. */
     const char *const *allow_buckets;

@@ -46,7 +46,6 @@ struct execution {
     uint32_t index, count, attempt;
     int64_t epoch;
     bool confidential;           /* the server is not to hear what the job is made of */
-    bool networkless;            /* the running thread's: it asked for a network and had none */
     json_t *claim;               /* the running thread's; wiped as soon as it is understood */
     char tag[NODE_JOB_MAX + 40]; /* "<job>-<index>-<epoch>": names of its folder and its will */
     char execution_id[NODE_JOB_MAX + 16];

@@ -11,10 +11,12 @@ void uploads_abort(const struct uploads *u, const json_t *list)
     json_array_foreach(list, i, one)
     {
         struct err err = ERR_INIT;
-        const struct publish_upload upload = {json_get_str(one, "bucket"), json_get_str(one, "key"),
-                                              json_get_str(one, "upload_id"), json_get_str(one, "endpoint"),
-                                              json_get_str(one, "region")};
-        if (!upload.bucket || !upload.key || !upload.upload_id)
+        const char *bucket = json_get_str(one, "bucket");
+        const struct publisher *to = u->access.to;
+        /* Another node recorded it: where requests are signed for is for the job alone to say. */
+        const struct publish_upload upload = {to->bucket, json_get_str(one, "key"), json_get_str(one, "upload_id"),
+                                              to->endpoint, to->region};
+        if (!bucket || !str_eq(bucket, to->bucket) || !upload.key || !upload.upload_id)
             continue;
         if (publish_abort(&u->access, &upload, &err) < 0)
             log_warn("node", "an earlier attempt's upload could not be aborted (execution=%s key=%.256s reason=\"%s\")",

@@ -166,7 +166,7 @@ static void assert_header(const struct engine_registry_auth *given, const char *
     uint8_t plain[1024];
     size_t n = 0;
     buf_init(&header, AUTH_HEADER_MAX);
-    assert_works(registry_auth_header(given, registry, NULL, &header, &err), &err);
+    assert_works(registry_auth_header(given, false, registry, NULL, &header, &err), &err);
     for (size_t i = 0; i < header.n; i++) { /* base64url → base64 */
         assert_true(header.p[i] != '+' && header.p[i] != '/');
         header.p[i] = header.p[i] == '-' ? '+' : header.p[i] == '_' ? '/' : header.p[i];
@@ -203,6 +203,21 @@ static void what_was_given_for_one_registry_goes_to_no_other(void **state)
     assert_header(&given, "other.io", "{\"username\":\"u\",\"password\":\"p\",\"serveraddress\":\"other.io\"}");
 }
 
+static void a_strangers_image_gets_none_of_this_machines(void **state)
+{
+    struct engine_registry_auth given = {.server = "r.io", .username = "u", .password = "p"};
+    struct buf header;
+    struct err err = ERR_INIT;
+    use_config(*state, "{\"auths\":{\"other.io\":{\"auth\":\"dTpw\"}}}");
+    buf_init(&header, AUTH_HEADER_MAX);
+    assert_works(registry_auth_header(NULL, true, "other.io", NULL, &header, &err), &err);
+    assert_works(registry_auth_header(&given, true, "other.io", NULL, &header, &err), &err);
+    assert_int_equal(header.n, 0);
+    assert_works(registry_auth_header(&given, true, "r.io", NULL, &header, &err), &err);
+    assert_true(header.n > 0);
+    buf_wipe(&header);
+}
+
 static void a_missing_config_is_no_credentials_and_a_broken_one_is_an_error(void **state)
 {
     const struct scratch *s = *state;
@@ -212,7 +227,7 @@ static void a_missing_config_is_no_credentials_and_a_broken_one_is_an_error(void
     assert_header(NULL, "r.io", "");
     use_config(s, "{\"auths\":" CANARY);
     buf_init(&header, AUTH_HEADER_MAX);
-    assert_int_equal(registry_auth_header(NULL, "r.io", NULL, &header, &err), -1);
+    assert_int_equal(registry_auth_header(NULL, false, "r.io", NULL, &header, &err), -1);
     assert_contains(err.text, "config.json");
     assert_null(strstr(err.text, CANARY));
     buf_wipe(&header);
@@ -244,12 +259,12 @@ static void a_helper_is_asked_by_stdin_and_answers_in_json(void **state)
     struct err err = ERR_INIT;
     buf_init(&header, AUTH_HEADER_MAX);
     install_helper(s, "#!/bin/sh\necho " CANARY "; exit 3\n");
-    assert_int_equal(registry_auth_header(NULL, "r.io", NULL, &header, &err), -1);
+    assert_int_equal(registry_auth_header(NULL, false, "r.io", NULL, &header, &err), -1);
     assert_contains(err.text, "docker-credential-berth-test");
     assert_null(strstr(err.text, CANARY));
     err_clear(&err);
     install_helper(s, "#!/bin/sh\necho " CANARY "\n");
-    assert_fails(registry_auth_header(NULL, "r.io", NULL, &header, &err), &err, ERR_PROTOCOL);
+    assert_fails(registry_auth_header(NULL, false, "r.io", NULL, &header, &err), &err, ERR_PROTOCOL);
     buf_wipe(&header);
     setenv("PATH", before, 1);
 }
@@ -266,6 +281,7 @@ int main(void)
         cmocka_unit_test(broken_entries_are_errors_that_name_the_registry_and_no_secret),
         scratch_test(the_header_carries_what_was_given),
         scratch_test(what_was_given_for_one_registry_goes_to_no_other),
+        scratch_test(a_strangers_image_gets_none_of_this_machines),
         scratch_test(a_missing_config_is_no_credentials_and_a_broken_one_is_an_error),
         scratch_test(a_helper_is_asked_by_stdin_and_answers_in_json),
     };
