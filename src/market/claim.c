@@ -7,7 +7,7 @@
 #include "base/rng.h"
 #include "market/market_priv.h"
 
-#define SCAN_FIRST     16 /* rows of the first page: mostly enough */
+#define SCAN_FIRST     CLAIM_CANDIDATES_MAX /* rows of the first page: mostly enough */
 #define SCAN_PAGE      64
 #define SCAN_PAGES_MAX 16 /* of each half */
 #define CROWD_MAX      64
@@ -37,7 +37,7 @@ struct looking {
     bool look_anew;
     int64_t at_rank; /* how far the look has come; INT64_MIN: at the beginning, or all seen */
     char at_id[EXEC_ID_MAX];
-    uint64_t skip; /* so many of what could be taken: others are at it */
+    uint64_t skip; /* so many at the front of the queue: others are at it */
     struct rng rng;
 };
 
@@ -159,10 +159,6 @@ static int consider(struct looking *l, const struct candidate *x, struct err *er
         return -1;
     if (decide_place(&o, l->now_ms) != PLACE_TAKE)
         return 0;
-    if (l->skip > 0) {
-        l->skip--;
-        return 0;
-    }
     for (size_t i = 0; i < l->found_count; i++)
         if (str_eq(l->found[i], x->id))
             return 0;
@@ -192,37 +188,44 @@ static int read_page(struct looking *l, int limit, struct candidate *page, struc
 {
     struct query q =
         query_on(l->m,
-                 "SELECT e.id, e.job, e.rank, e.queued_ms, e.avoid_node, j.confidential, j.needs,"
-                 " j.has_holds FROM executions e JOIN jobs j ON j.id = e.job WHERE e.market = $1 AND e.state = 0"
-                 " AND (e.rank, e.id) > ($2, $3) AND (e.due_ms IS NULL OR e.due_ms > $4)"
-                 " ORDER BY e.rank, e.id LIMIT $5",
+                 "SELECT e.id, e.job, e.rank, e.queued_ms, e.avoid_node, j.confidential, j.needs, j.has_holds FROM"
+                 " (SELECT id, job, rank, queued_ms, avoid_node FROM executions WHERE market = $1 AND state = 0"
+                 " AND (rank, id) > ($2, $3) AND (due_ms IS NULL OR due_ms > $4)"
+                 " ORDER BY rank, id LIMIT $5 OFFSET $6) e JOIN jobs j ON j.id = e.job ORDER BY e.rank, e.id",
                  err);
     query_text(&q, l->node.market);
     query_i64(&q, l->at_rank);
     query_text(&q, l->at_id);
     query_i64(&q, l->now_ms);
     query_i64(&q, limit);
+    query_i64(&q, (int64_t)l->skip);
+    l->skip = 0;
     int n = 0;
     while (query_next(&q) == 1)
         read_candidate(&q, l->a, &page[n++]);
     return err_is_set(err) || arena_check(l->a, err) < 0 ? -1 : n;
 }
 
+static bool full(const struct looking *l)
+{
+    return l->found_count == CLAIM_CANDIDATES_MAX;
+}
+
 /* Some more than wanted, since others look at the same front. */
 static bool enough(const struct looking *l)
 {
-    return l->found_count >= l->wanted + CLAIM_CANDIDATES_MAX / 2 || l->found_count == CLAIM_CANDIDATES_MAX;
+    return l->found_count >= l->wanted + CLAIM_CANDIDATES_MAX / 2 || full(l);
 }
 
 static int look_on(struct looking *l, struct err *err)
 {
     struct candidate *page = arena_array(l->a, SCAN_PAGE, sizeof(*page));
     for (int p = 0; page && p < SCAN_PAGES_MAX && !enough(l); p++) {
-        const int limit = p == 0 && l->skip == 0 ? SCAN_FIRST : SCAN_PAGE;
+        const int limit = p == 0 ? SCAN_FIRST : SCAN_PAGE;
         int n = read_page(l, limit, page, err);
         if (n < 0)
             return -1;
-        for (int i = 0; i < n && !enough(l); i++) {
+        for (int i = 0; i < n && !full(l); i++) { /* what was read anyway */
             l->at_rank = page[i].rank;
             memcpy(l->at_id, page[i].id, EXEC_ID_MAX);
             if (consider(l, &page[i], err) < 0)
@@ -321,7 +324,7 @@ static void leave_sealed(struct looking *l, const struct exec_row *x, const stru
 static int lock_found(struct looking *l, uint32_t limit, struct taken *out, size_t *n, struct err *err)
 {
     struct market *m = l->m;
-    struct query q = query_on(m, schema_claim_sql(m->db), err);
+    struct query q = query_on(m, schema_locks(m->db)->claim, err);
     for (size_t i = 0; i < CLAIM_CANDIDATES_MAX; i++)
         query_text(&q, i < l->found_count ? l->found[i] : NULL);
     query_i64(&q, limit);
@@ -440,7 +443,9 @@ static int prepare(struct looking *l, const json_t *holds, struct err *err)
         if (market_end(m, node_holds_set(m, l->node.id, holds, err), err) < 0)
             return -1;
     }
-    if (count_used(l, err) < 0)
+    l->machine = l->node.machine;
+    l->running = l->node.running;
+    if (l->running > 0 && count_used(l, err) < 0)
         return -1;
     uint32_t left = l->node.slots > l->running ? l->node.slots - l->running : 0;
     l->wanted = left < l->wanted ? left : l->wanted;
@@ -453,6 +458,12 @@ static void widen(struct market *m)
 {
     m->crowd = m->crowd ? m->crowd * 2 : CROWD_FIRST;
     m->crowd = m->crowd < CROWD_MAX ? m->crowd : CROWD_MAX;
+}
+
+/* Slower than it widened, or every third claim would collide just to find out. */
+static void narrow(struct market *m)
+{
+    m->crowd -= m->crowd > 0 ? 1 + m->crowd / 16 : 0;
 }
 
 static void to_front(struct looking *l)
@@ -490,7 +501,8 @@ static int claim(struct looking *l, const json_t *holds, json_t *claims, struct 
         if (market_end(l->m, take_found(l, claims, err), err) < 0)
             return -1;
         if (json_array_size(claims) > 0) {
-            l->m->crowd = round == 0 ? l->m->crowd * 3 / 4 : l->m->crowd;
+            if (round == 0)
+                narrow(l->m);
             return 0;
         }
         if (l->wanted == 0 || (l->at_rank == INT64_MIN && !l->look_anew))

@@ -170,9 +170,7 @@ static int finish_locked(struct market *m, const struct market_caller *c, const 
 {
     struct job_row j = {0};
     struct exec_row x = {0};
-    int rc = job_lock(m, ref->job, &j, err);
-    if (rc == 1)
-        rc = exec_load(m, ref->job, ref->index, &x, err);
+    int rc = exec_lock(m, ref->job, ref->index, &j, &x, err);
     if (rc <= 0)
         return rc < 0 ? -1 : lost_error(ref, err);
     if (!exec_is_held(x.facts.state) && is_repeat(c, ref, &x, outcome, f->retry))

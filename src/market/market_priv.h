@@ -35,9 +35,12 @@ struct market {
     } room;
 };
 
-/* Schema, and the one clause in which the databases differ. */
+/* Schema, and the one clause in which the databases differ: how rows are locked. */
 int schema_migrate(struct db *db, struct err *err);
-const char *schema_claim_sql(struct db *db);
+struct schema_locks {
+    const char *claim, *job, *exec;
+};
+const struct schema_locks *schema_locks(struct db *db);
 #define CLAIM_CANDIDATES_MAX 8
 
 /* ---- Transactions */
@@ -135,7 +138,8 @@ struct job_row {
     bool confidential;
 };
 #define JOB_ROW_COLUMNS                                                                                                \
-    "id, market, owner, node, reason, moves, exit_code, finished_ms, queue_timeout_ms, state, counts, confidential"
+    "j.id, j.market, j.owner, j.node, j.reason, j.moves, j.exit_code, j.finished_ms, j.queue_timeout_ms, j.state,"     \
+    " j.counts, j.confidential"
 void job_read(const struct query *q, int at, struct job_row *j); /* of JOB_ROW_COLUMNS from column `at` on */
 struct exec_row {
     char id[EXEC_ID_MAX], job[MARKET_ID_MAX], market[MARKET_ADDRESS_MAX];
@@ -155,6 +159,9 @@ void exec_id(char out[EXEC_ID_MAX], const char *job, uint32_t index);
 /* Lock a job and read it: 1, 0 where there is none, -1. */
 int job_lock(struct market *m, const char *id, struct job_row *j, struct err *err);
 int job_store(struct market *m, const struct job_row *j, struct err *err);
+/* The same for an execution: its job's row is locked first, then its own. */
+int exec_lock(struct market *m, const char *job, uint32_t index, struct job_row *j, struct exec_row *x,
+              struct err *err);
 int exec_load(struct market *m, const char *job, uint32_t index, struct exec_row *x, struct err *err); /* 1, 0, -1 */
 int exec_store(struct market *m, const struct exec_row *x, struct err *err);
 /* Carry out a verdict: the row, the job's counts, the history. `reason` is used where the verdict has none. */
@@ -179,7 +186,7 @@ int definition_keep(struct market *m, const char *exec, int64_t epoch, const cha
 struct node_row {
     char id[MARKET_NODE_MAX], market[MARKET_ADDRESS_MAX], state[16];
     bool ready, live;
-    uint32_t slots;
+    uint32_t slots, running; /* executions: of node_facts() only */
     int64_t scan_rank, claims, max_window_ms;
     char scan_id[EXEC_ID_MAX];
     struct machine machine; /* its labels lie in the arena */
@@ -187,6 +194,7 @@ struct node_row {
 #define NODE_FACTS                                                                                                     \
     "n.id, n.market, n.state, n.ready, n.last_seen_ms, n.slots, n.info, n.labels, n.public_key,"                       \
     " n.scan_rank, n.scan_id, n.claims, (SELECT locality_window_ms FROM markets WHERE address = n.market)"
+#define NODE_FACTS_COUNT 13
 int node_facts_read(const struct market *m, const struct query *q, int64_t now_ms, struct arena *a,
                     struct node_row *out, struct err *err);
 int node_facts(struct market *m, const char *id, int64_t now_ms, struct arena *a, struct node_row *out,

@@ -39,7 +39,7 @@ void job_read(const struct query *q, int at, struct job_row *j)
 
 int job_lock(struct market *m, const char *id, struct job_row *j, struct err *err)
 {
-    struct query q = query_on(m, "UPDATE jobs SET moves = moves + 1 WHERE id = $1 RETURNING " JOB_ROW_COLUMNS, err);
+    struct query q = query_on(m, schema_locks(m->db)->job, err);
     query_text(&q, id);
     int rc = query_next(&q);
     if (rc == 1) {
@@ -108,6 +108,20 @@ int exec_load(struct market *m, const char *job, uint32_t index, struct exec_row
     int rc = query_next(&q);
     if (rc == 1) {
         exec_read(&q, x);
+        query_done(&q);
+    }
+    return rc;
+}
+
+int exec_lock(struct market *m, const char *job, uint32_t index, struct job_row *j, struct exec_row *x, struct err *err)
+{
+    struct query q = query_on(m, schema_locks(m->db)->exec, err);
+    query_text(&q, job);
+    query_i64(&q, index);
+    int rc = query_next(&q);
+    if (rc == 1) {
+        exec_read(&q, x);
+        job_read(&q, EXEC_COLUMN_COUNT, j);
         query_done(&q);
     }
     return rc;
@@ -277,9 +291,7 @@ int exec_held(struct market *m, const struct market_caller *c, const struct mark
 {
     if (need_node(c, err) < 0)
         return -1;
-    int rc = job_lock(m, ref->job, j, err);
-    if (rc == 1)
-        rc = exec_load(m, ref->job, ref->index, x, err);
+    int rc = exec_lock(m, ref->job, ref->index, j, x, err);
     if (rc == 0)
         return lost_error(ref, err);
     return rc < 0 ? -1 : check_held(c, ref, x, err);

@@ -74,17 +74,22 @@ static int read_number(const json_t *o, const char *key, uint64_t max, uint64_t 
     return 0;
 }
 
+static bool is_one_of(const char *word, const char *const *words)
+{
+    while (*words && !str_eq(*words, word))
+        words++;
+    return *words != NULL;
+}
+
 static int read_constraint(const json_t *o, struct arena *a, struct match *out, struct err *err)
 {
-    static const char ops[] = " in notin exists ! gt lt = == != ";
+    static const char *const ops[] = {"in", "notin", "exists", "!", "gt", "lt", "=", "==", "!=", NULL};
     const json_t *list = json_object_get(o, "values");
     size_t n = json_array_size(list);
-    char word[16];
     out->name = arena_dup(a, json_get_str(o, "key"));
     out->op = arena_dup(a, json_get_str(o, "op"));
     const char **values = arena_array(a, n + 1, sizeof(*values));
-    snprintf(word, sizeof(word), " %.10s ", out->op ? out->op : "?");
-    if (!out->name || !out->op || !strstr(ops, word) || n > VALUES_MAX || (list && !json_is_array(list)) || !values)
+    if (!out->name || !is_one_of(out->op, ops) || n > VALUES_MAX || (list && !json_is_array(list)) || !values)
         return err_set(err, ERR_INVALID, "requires.constraints: expected {\"key\", \"op\", \"values\"}");
     for (size_t i = 0; i < n; i++) {
         values[i] = arena_dup(a, json_string_value(json_array_get(list, i)));
@@ -126,21 +131,23 @@ int needs_read(const json_t *o, bool confidential, struct arena *a, struct needs
 
 int needs_check(const json_t *o, struct err *err)
 {
-    static const char known[] = " cpus memory_bytes disk_bytes gpus gpu_all vram_mib constraints ";
+    static const char *const known[] = {"cpus",    "memory_bytes", "disk_bytes",  "gpus",
+                                        "gpu_all", "vram_mib",     "constraints", NULL};
     const char *key;
     json_t *value;
     if (!json_is_object(o))
         return err_set(err, ERR_INVALID, "requires: expected an object");
     json_object_foreach((json_t *)o, key, value)
     {
-        char word[32];
-        snprintf(word, sizeof(word), " %.20s ", key);
-        if (!strstr(known, word))
+        if (!is_one_of(key, known))
             return err_set(err, ERR_INVALID, "requires.%.40s: unknown member", key);
     }
     const json_t *cpus = json_object_get(o, "cpus");
     if (cpus && !(json_is_number(cpus) && json_number_value(cpus) >= 0))
         return err_set(err, ERR_INVALID, "requires.cpus: expected a number");
+    const json_t *all = json_object_get(o, "gpu_all");
+    if (all && !json_is_boolean(all))
+        return err_set(err, ERR_INVALID, "requires.gpu_all: expected true or false");
     struct arena *a = arena_new(NEEDS_MAX * 4, err);
     struct needs needs;
     int rc = a ? needs_read(o, true, a, &needs, err) : -1;

@@ -64,7 +64,10 @@ int node_facts_read(const struct market *m, const struct query *q, int64_t now_m
 
 int node_facts(struct market *m, const char *id, int64_t now_ms, struct arena *a, struct node_row *out, struct err *err)
 {
-    struct query q = query_on(m, "SELECT " NODE_FACTS " FROM nodes n WHERE n.id = $1", err);
+    struct query q = query_on(m,
+                              "SELECT " NODE_FACTS ", (SELECT COUNT(*) FROM executions WHERE node = $1"
+                              " AND state BETWEEN 1 AND 4) FROM nodes n WHERE n.id = $1",
+                              err);
     query_text(&q, id);
     int rc = query_next(&q);
     if (rc == 0) {
@@ -74,6 +77,7 @@ int node_facts(struct market *m, const char *id, int64_t now_ms, struct arena *a
     if (rc < 0)
         return -1;
     rc = node_facts_read(m, &q, now_ms, a, out, err);
+    out->running = (uint32_t)query_get(&q, NODE_FACTS_COUNT);
     query_done(&q);
     return rc;
 }
@@ -218,8 +222,7 @@ static int take_back(struct market *m, const char *node, struct err *err)
     for (size_t i = 0; i < n && !err_is_set(err); i++) {
         struct job_row j = {0};
         struct exec_row x = {0};
-        if (job_lock(m, held[i].job, &j, err) != 1 || exec_load(m, held[i].job, held[i].index, &x, err) != 1 ||
-            !str_eq(x.node, node))
+        if (exec_lock(m, held[i].job, held[i].index, &j, &x, err) != 1 || !str_eq(x.node, node))
             continue;
         const struct verdict v = decide_lost(&x.facts, "its node was rejected");
         exec_apply(m, &j, &x, &v, NULL, err);

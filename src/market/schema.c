@@ -93,18 +93,25 @@ int schema_migrate(struct db *db, struct err *err)
     return db_migrate(db, migrations, ARRAY_LEN(migrations), err);
 }
 
-/* The claim: of the candidates $1 … $8, lock at most $9 that are still queued and that nobody else is just taking.
- * SQLite has one writer, so nothing is ever locked by another. After EXEC_COLUMNS and the first seven come
- * JOB_ROW_COLUMNS: the job's row is locked as well. */
+/* The statements that lock rows, the one thing in which the databases differ: SQLite has one writer, so nothing is ever
+ * locked by another. NO KEY: rows of other tables may refer to a locked one meanwhile.
+ *
+ * The claim: of the candidates $1 … $8, lock at most $9 that are still queued and that nobody else is just taking.
+ * After EXEC_COLUMNS and the first seven come JOB_ROW_COLUMNS: the job's row is locked as well. */
 #define CLAIM_SQL                                                                                                      \
-    "SELECT " EXEC_COLUMNS ", j.definition, j.secrets, j.credentials, j.name, j.timeout_ms, j.count, j.needs,"         \
-    " j.id, j.market, j.owner, j.node, j.reason, j.moves, j.exit_code, j.finished_ms, j.queue_timeout_ms, j.state,"    \
-    " j.counts, j.confidential FROM executions e JOIN jobs j ON j.id = e.job WHERE e.id IN ($1, $2, $3, $4, $5, $6,"   \
-    " $7, $8) AND e.state = 0 ORDER BY e.rank, e.id LIMIT $9"
-static const char claim_sqlite[] = CLAIM_SQL;
-static const char claim_postgres[] = CLAIM_SQL " FOR UPDATE OF e, j SKIP LOCKED";
+    "SELECT " EXEC_COLUMNS                                                                                             \
+    ", j.definition, j.secrets, j.credentials, j.name, j.timeout_ms, j.count, j.needs, " JOB_ROW_COLUMNS               \
+    " FROM executions e JOIN jobs j ON j.id = e.job WHERE e.id IN ($1, $2, $3, $4, $5, $6, $7, $8)"                    \
+    " AND e.state = 0 ORDER BY e.rank, e.id LIMIT $9"
+#define JOB_SQL "SELECT " JOB_ROW_COLUMNS " FROM jobs j WHERE j.id = $1"
+#define EXEC_SQL                                                                                                       \
+    "SELECT " EXEC_COLUMNS ", " JOB_ROW_COLUMNS " FROM executions e JOIN jobs j ON j.id = e.job"                       \
+    " WHERE e.job = $1 AND e.idx = $2"
 
-const char *schema_claim_sql(struct db *db)
+const struct schema_locks *schema_locks(struct db *db)
 {
-    return db_engine(db) == DB_POSTGRES ? claim_postgres : claim_sqlite;
+    static const struct schema_locks sqlite = {CLAIM_SQL, JOB_SQL, EXEC_SQL},
+                                     postgres = {CLAIM_SQL " FOR NO KEY UPDATE OF e, j SKIP LOCKED",
+                                                 JOB_SQL " FOR NO KEY UPDATE", EXEC_SQL " FOR NO KEY UPDATE OF j, e"};
+    return db_engine(db) == DB_POSTGRES ? &postgres : &sqlite;
 }

@@ -115,13 +115,19 @@ static void name_op(const struct naming *n, const struct op *op, size_t index)
         name_input(n, prefix, i, &op->inputs[i]);
 }
 
-/* Keep what the definition names as {"secret": NAME}; a name without a value would make it unreadable later. */
-static int keep_named(const json_t *definition, const json_t *all, json_t *kept, struct err *err)
+/* Maps whose names the poster chose: a label called "secret" is none. */
+static bool is_map(const char *member)
 {
-    const char *key, *name = json_get_str(definition, "secret");
+    return str_eq(member, "labels") || str_eq(member, "meta") || str_eq(member, "env");
+}
+
+/* Keep what the definition names as {"secret": NAME}; a name without a value would make it unreadable later. */
+static int keep_named(const json_t *definition, bool map, const json_t *all, json_t *kept, struct err *err)
+{
+    const char *key, *name = map ? NULL : json_get_str(definition, "secret");
     size_t i;
     json_t *item;
-    if (name && json_object_size(definition) == 1) {
+    if (name) {
         json_t *value = json_object_get(all, name);
         if (!value)
             return err_set(err, ERR_SYSTEM, "the job's secret '%.60s' has no value", name);
@@ -129,12 +135,12 @@ static int keep_named(const json_t *definition, const json_t *all, json_t *kept,
     }
     json_object_foreach((json_t *)definition, key, item)
     {
-        if (keep_named(item, all, kept, err) < 0)
+        if (keep_named(item, !map && is_map(key), all, kept, err) < 0)
             return -1;
     }
     json_array_foreach(definition, i, item)
     {
-        if (keep_named(item, all, kept, err) < 0)
+        if (keep_named(item, false, all, kept, err) < 0)
             return -1;
     }
     return 0;
@@ -152,7 +158,7 @@ json_t *job_secrets(const struct job *job, const json_t *definition, struct err 
     for (size_t i = 0; i < job->op_count; i++)
         name_op(&n, &job->ops[i], i);
     if (!err_is_set(err))
-        keep_named(definition, n.all, kept, err);
+        keep_named(definition, false, n.all, kept, err);
     json_decref(n.all); /* holds borrowed copies of what is kept: those are wiped with it */
     if (!err_is_set(err))
         return kept;

@@ -78,9 +78,7 @@ static int define_locked(struct market *m, const char *id, uint32_t index, int64
 {
     struct job_row j = {0};
     struct exec_row x = {0};
-    int rc = job_lock(m, id, &j, err);
-    if (rc == 1)
-        rc = exec_load(m, id, index, &x, err);
+    int rc = exec_lock(m, id, index, &j, &x, err);
     if (rc <= 0)
         return rc < 0 ? -1 : err_set(err, ERR_NOTFOUND, "job %.40s has no execution %u", id, index);
     if (!j.confidential)

@@ -33,9 +33,7 @@ static int tick_locked(struct market *m, const struct due *d, struct err *err)
 {
     struct job_row j = {0};
     struct exec_row x = {0};
-    int rc = job_lock(m, d->job, &j, err);
-    if (rc == 1)
-        rc = exec_load(m, d->job, d->index, &x, err);
+    int rc = exec_lock(m, d->job, d->index, &j, &x, err);
     if (rc <= 0)
         return rc; /* deleted since */
     const struct verdict v = decide_tick(&x.facts, m->tx.now_ms);
