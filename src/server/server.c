@@ -11,6 +11,8 @@
 #define TICK_MS          1000
 #define LISTEN_MS        500 /* a stop waits so long for the listener */
 #define TROUBLE_PAUSE_MS 1000
+/* SQLite has one writer at a time, and those who wait for it sleep: better they queue here, where they are woken. */
+#define SQLITE_CONNECTIONS 2
 
 /* --- connections to the database ---------------------------------------------------------------------------------- */
 
@@ -31,17 +33,30 @@ static int open_market(struct server *s, struct market **out, struct err *err)
     return market_open(out, &mo, err);
 }
 
+static void one_fewer_out(struct server *s)
+{
+    pthread_mutex_lock(&s->idle.mu);
+    s->idle.out--;
+    pthread_cond_signal(&s->idle.given);
+    pthread_mutex_unlock(&s->idle.mu);
+}
+
 struct market *server_take(struct server *s, struct err *err)
 {
     struct market *m = NULL;
     pthread_mutex_lock(&s->idle.mu);
+    while (s->idle.most && s->idle.out >= s->idle.most)
+        pthread_cond_wait(&s->idle.given, &s->idle.mu);
     if (s->idle.n > 0)
         m = s->idle.v[--s->idle.n];
+    s->idle.out++; /* from here on, since opening one may take its time */
     pthread_mutex_unlock(&s->idle.mu);
     if (!m && atomic_load(&s->down))
         err_set(err, ERR_TRANSIENT, "the database could not be reached a moment ago");
     else if (!m && open_market(s, &m, err) < 0)
         atomic_store(&s->down, true);
+    if (!m)
+        one_fewer_out(s);
     return m;
 }
 
@@ -57,6 +72,8 @@ void server_give(struct server *s, struct market *m, bool broken)
             gone[n++] = s->idle.v[--s->idle.n];
     else if (s->idle.n < ARRAY_LEN(s->idle.v))
         s->idle.v[s->idle.n++] = gone[--n];
+    s->idle.out--;
+    pthread_cond_signal(&s->idle.given);
     pthread_mutex_unlock(&s->idle.mu);
     while (n > 0)
         market_free(gone[--n]);
@@ -192,11 +209,9 @@ static int start_threads(struct server *s, struct err *err)
 /* The schema is made, and a wrong address of the database told, before anybody can connect. */
 static int open_first_market(struct server *s, struct err *err)
 {
-    struct market *m = NULL;
-    if (open_market(s, &m, err) < 0)
-        return -1;
+    struct market *m = server_take(s, err);
     server_give(s, m, false);
-    return 0;
+    return m ? 0 : -1;
 }
 
 static int open_managed(struct server *s, struct err *err)
@@ -223,6 +238,8 @@ int server_start(struct server **out, const struct server_opts *opts, struct err
     s->opts = *opts;
     s->loopback = loopback;
     pthread_mutex_init(&s->idle.mu, NULL);
+    pthread_cond_init(&s->idle.given, NULL);
+    s->idle.most = strncmp(opts->db_url, "sqlite:", strlen("sqlite:")) == 0 ? SQLITE_CONNECTIONS : 0;
     metrics_init(&s->metrics);
     rate_init(&s->rate, opts->requests_per_second ? opts->requests_per_second : RATE_DEFAULT);
     if (cancel_init(&s->stop, err) < 0 || open_managed(s, err) < 0 ||
@@ -286,6 +303,7 @@ void server_stop(struct server *s)
     rate_release(&s->rate);
     metrics_release(&s->metrics);
     cancel_release(&s->stop);
+    pthread_cond_destroy(&s->idle.given);
     pthread_mutex_destroy(&s->idle.mu);
     free(s);
 }

@@ -40,6 +40,8 @@ struct server {
         pthread_mutex_t mu;
         struct market *v[IDLE_MARKETS_MAX]; /* connections that nobody uses */
         size_t n;
+        unsigned out, most; /* in use; how many may be (0: any number) */
+        pthread_cond_t given;
     } idle;
     pthread_t ticker, listener;
     bool ticker_runs, listener_runs;
