@@ -2,16 +2,20 @@
 
 What must hold at the end, seen over REST alone: every job that was acknowledged is there, once, and succeeded; each of its
 executions moved only as the rules allow, under ever growing epochs, and has exactly one committed result; engines hold
-no container, the object store no unfinished upload and one archive for each job that published."""
+no container, the object store one archive for each job that published, of the attempt that was committed."""
 import collections
 import concurrent.futures
 import heapq
+import io
 import itertools
+import json
 import random
+import subprocess
+import tarfile
 import threading
 import time
 
-from fleet import JOBS, eventually, tiny_job
+from fleet import JOBS, PATIENCE, eventually, tiny_job
 
 POSTERS = 6
 READERS = 8
@@ -287,8 +291,9 @@ class Chaos:
         if len(listed) != len(set(listed)) or set(listed) - wanted:
             self.violations.append(f"{len(listed)} jobs are listed where {len(wanted)} were posted")
         with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
-            for found in pool.map(self.check_job, self.posted.items()):
-                self.violations += found
+            for bad, counts in pool.map(self.check_job, self.posted.items()):
+                self.violations += bad
+                self.counts.update(counts)
         if self.s3:
             self.check_store()
 
@@ -296,7 +301,7 @@ class Chaos:
         number, job_id = posted
         found = self.fleet.job(job_id, "history", "executions")
         results = self.fleet.poster.get(f"{JOBS}/{job_id}/results")["results"]
-        bad = []
+        bad, counts = [], collections.Counter()
         if len(found["executions"]) != self.executions(number):
             bad.append(f"{job_id} has {len(found['executions'])} executions")
         if found["job"]["state"] != "succeeded":
@@ -304,14 +309,30 @@ class Chaos:
         for x in found["executions"]:
             rows = [r for r in found["history"] if r["index"] == x["index"]]
             bad += [f"{job_id}/{x['index']}: {b}" for b in check_history(rows, x)]
-            self.counts["attempts"] += x["attempt"]
-            self.counts["back in the queue"] += sum(r["to"] == "queued" for r in rows)
-            self.counts["lease losses"] += sum(r["to"] == "queued" and "lease" in r["reason"] for r in rows)
+            counts["attempts"] += x["attempt"]
+            counts["back in the queue"] += sum(r["to"] == "queued" for r in rows)
+            counts["lease losses"] += sum(r["to"] == "queued" and "lease" in r["reason"] for r in rows)
         if [(r["index"], r["exit_code"]) for r in results] != [(x["index"], 0) for x in found["executions"]]:
             bad.append(f"{job_id} has not one result for each execution: {results}")
-        if self.publishes(number) and not all((r.get("published") or {}).get("Type") == "s3" for r in results):
-            bad.append(f"{job_id} was to publish and says {results}")
-        return bad
+        if self.publishes(number):
+            bad += self.check_archive(number, job_id, results)
+        return bad, counts
+
+    def check_archive(self, number, job_id, results):
+        """The object is that of the attempt whose result was committed, not of one that came late."""
+        published = results[0].get("published") or {} if results else {}
+        if published.get("Type") != "s3":
+            return [f"{job_id} was to publish and says {results}"]
+        params = published["Params"]
+        body = self.s3.client.get_object(Bucket=params["Bucket"], Key=params["Key"])["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
+            record = json.load(tar.extractfile("berth.json"))
+            said = tar.extractfile("outputs/outputs/number").read().decode()
+        if said != f"{number}\n" or record["id"] != job_id:
+            return [f"{job_id}: its archive is of job {record['id']} and says {said!r}"]
+        if record["attempt"] != results[0]["attempt"]:
+            return [f"{job_id}: attempt {results[0]['attempt']} was committed, and attempt {record['attempt']} lies there"]
+        return []
 
     def check_store(self):
         client = self.s3.client
@@ -322,9 +343,24 @@ class Chaos:
         if of_job != wanted:
             odd = {k: (of_job.get(k, 0), wanted.get(k, 0)) for k in set(of_job) | set(wanted) if of_job.get(k, 0) != wanted.get(k, 0)}
             self.violations.append(f"objects that are published, and that should be: {odd}")
-        if uploads := client.list_multipart_uploads(Bucket=self.bucket).get("Uploads"):
-            self.violations.append(f"{len(uploads)} uploads were begun and neither completed nor aborted")
         self.counts["archives"] = len(keys)
+        self.check_uploads()
+
+    def check_uploads(self):
+        """Who is killed between the beginning of an upload and telling the server its id leaves one that nobody knows. Only
+        attempts that were cut off may; and what clears them away clears all."""
+        def unfinished():
+            return self.s3.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        for upload in unfinished():
+            job_id = upload["Key"].split("/")[1].split(".")[0]
+            if all(x["attempt"] == 1 for x in self.fleet.job(job_id, "executions")["executions"]):
+                self.violations.append(f"{job_id} was tried once, and left an upload that is neither completed nor aborted")
+            self.counts["uploads that a killed node left"] += 1
+        env = {**self.fleet.env(self.fleet.folder), **self.s3.env}
+        subprocess.run([self.fleet.berth, "publish", "--abort-stale", "--older-than", "0s", f"s3://{self.bucket}/results/"], env=env,
+                       check=True, capture_output=True, timeout=PATIENCE)
+        if left := unfinished():
+            self.violations.append(f"{len(left)} uploads could not be cleared away")
 
     def report(self):
         lines = [f"{self.jobs} jobs in {self.wall:.1f} s, {self.jobs / max(self.wall, 0.001):.1f} jobs/s",
