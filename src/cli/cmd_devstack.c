@@ -189,7 +189,7 @@ static int start_node(struct stack *s, size_t i, struct err *err)
     const char *const words[] = {"node",    "start",        "--server",    s->url,   "--market",
                                  a.market,  "--token-file", s->join_file,  "--name", name,
                                  "--slots", slots,          "--state-dir", state,    "--set",
-                                 cache,     "--set",        ALLOW,         "--set",  "node.network=true",
+                                 cache,     "--set",        ALLOW,         "--set",  "node.network=full",
                                  NULL};
     if (!state || !cache)
         return -1;

@@ -1,6 +1,7 @@
 /* berth doctor: what on this machine would keep a job from running, and how to mend it. */
 #include "base/clock.h"
 #include "base/fs.h"
+#include "cli/network.h"
 #include "cli/wiring.h"
 #include "s3/creds.h"
 
@@ -43,6 +44,20 @@ static void add(struct report *r, const char *what, enum health h, const char *h
 
 /* --- checks ------------------------------------------------------------------------------------------------------- */
 
+static void check_network(struct report *r, const struct cli *cli, struct engine *engine)
+{
+    enum run_network network;
+    char text[NETWORK_TEXT_MAX];
+    struct err err = ERR_INIT;
+    if (network_of(cli->config, &network, &err) < 0)
+        add(r, "node network", HEALTH_BAD, err.hint, "%s", err.text);
+    else if (network_describe(engine, network, text))
+        add(r, "node network", HEALTH_OK, NULL, "%s", text);
+    else
+        add(r, "node network", HEALTH_NOTE, "only for `berth node start`: run it as root, with the package nftables",
+            "%s", text);
+}
+
 static void check_engine(struct report *r, const struct cli *cli)
 {
     struct wiring w = {0};
@@ -67,6 +82,7 @@ static void check_engine(struct report *r, const struct cli *cli)
         else
             add(r, "cgroups", HEALTH_OK, NULL, "version %s%s, runtime %s", info.cgroup_version,
                 hybrid ? " (hybrid)" : "", info.runtime);
+        check_network(r, cli, w.engine);
     }
     wiring_release(&w);
 }

@@ -1,5 +1,6 @@
 /* berth node start: this machine works for a market. */
 #include "base/log.h"
+#include "cli/network.h"
 #include "cli/publishing.h"
 #include "cli/remote.h"
 #include "cli/ui.h"
@@ -109,9 +110,22 @@ static void on_say(void *ctx, const char *text)
         fprintf(stderr, "berth: %s\n", text);
 }
 
+static void log_network(struct engine *engine, enum run_network network)
+{
+    char text[NETWORK_TEXT_MAX];
+    if (network_describe(engine, network, text))
+        log_info("node", "%s", text);
+    else
+        log_warn("node", "%s", text);
+}
+
 static int start(struct cli *cli, struct wiring *w, struct err *err)
 {
     const struct config *c = cli->config;
+    enum run_network network;
+    if (network_of(c, &network, err) < 0)
+        return -1;
+    log_network(w->engine, network);
     AUTO_STR state = state_folder(cli, err);
     AUTO_JSON labels = remote_labels(&a.labels, err);
     char *token = state && labels ? token_of(cli, err) : NULL;
@@ -134,7 +148,7 @@ static int start(struct cli *cli, struct wiring *w, struct err *err)
         .work_root = w->runs_dir,
         .stale_if_error = config_flag(c, SETTING_CACHE_STALE),
         .no_gpu = a.no_gpu,
-        .network = config_flag(c, SETTING_NODE_NETWORK),
+        .network = network,
         .allow_buckets = config_list(c, SETTING_NODE_ALLOW_BUCKETS),
         .cancel = &cli->cancel,
         .say = on_say,
@@ -179,7 +193,7 @@ const struct command command_node_start = {
              "runs finish and claims nothing more, a second one gives what runs back to the market. Jobs get the "
              "credentials that came with them; node.allow_buckets names buckets that they may use with this "
              "machine's own. Addresses that are not public are refused to them unless xfer.allow names them or "
-             "node.public_only is off, and their containers have no network unless node.network is on.",
+             "node.public_only is off, and so they are to containers, unless node.network says otherwise.",
          .examples = "berth node start --server https://berth.example:7480 --market gpu --token-file join.token\n"
                      "berth node start --slots 2 --label disk=nvme\n"
                      "BERTH_NODE_ALLOW_BUCKETS=models berth node start"},

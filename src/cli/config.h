@@ -57,8 +57,8 @@
     X(NODE_STATE_DIR, "node.state_dir", TEXT, NULL, "where `berth node start` keeps its id, token and keys")           \
     X(NODE_ALLOW_BUCKETS, "node.allow_buckets", LIST, "",                                                              \
       "buckets that jobs without credentials may use with this node's own, at s3.endpoint")                            \
-    X(NODE_NETWORK, "node.network", FLAG, "false",                                                                     \
-      "give jobs the network that they ask for: all that this machine reaches, private addresses included")            \
+    X(NODE_NETWORK, "node.network", TEXT, "filtered",                                                                  \
+      "of jobs that ask for one: filtered (public addresses, xfer.allow), none, or full (all this machine reaches)")   \
     X(NODE_PUBLIC_ONLY, "node.public_only", FLAG, "true", "xfer.public_only for what nodes fetch")
 
 enum setting {

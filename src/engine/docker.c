@@ -22,6 +22,8 @@ const struct engine_backend docker_backend = {
     .run = docker_run,
     .copy_out = docker_copy_out,
     .remove = docker_remove,
+    .network_ensure = docker_network_ensure,
+    .network_check = docker_network_check,
     .list = docker_list,
     .is_running = docker_is_running,
 };
@@ -115,15 +117,18 @@ static int say_hello(struct docker *d, const char *root, struct err *err)
 }
 
 /* SO_PEERCRED tells whose process called listen(2), see unix(7). */
-static bool is_served_by_a_user(const char *socket_path)
+static void look_who_serves(struct docker *d, const char *socket_path)
 {
     struct sockaddr_un where = {.sun_family = AF_UNIX};
     struct ucred peer = {0};
     socklen_t n = sizeof peer;
     snprintf(where.sun_path, sizeof where.sun_path, "%s", socket_path);
     AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    return fd >= 0 && connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
-           getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && peer.uid != 0;
+    if (fd < 0 || connect(fd, (struct sockaddr *)&where, sizeof where) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
+        return;
+    d->rootless = peer.uid != 0;
+    d->served_by = peer.pid;
 }
 
 int docker_open(void **self, const struct endpoint *at, struct err *err)
@@ -140,7 +145,8 @@ int docker_open(void **self, const struct endpoint *at, struct err *err)
         docker_free(d);
         return -1;
     }
-    d->rootless = d->local && is_served_by_a_user(at->socket);
+    if (d->local)
+        look_who_serves(d, at->socket);
     *self = d;
     return 0;
 }

@@ -26,6 +26,7 @@ struct docker {
     enum docker_flavour flavour;
     bool local;       /* it sees our files */
     bool rootless;    /* of a local one: who listens is not root */
+    pid_t served_by;  /* of a local one: the process that listens; 0: not one that this process can see */
     char base[320];   /* "http://engine/v1.41" */
     char libpod[320]; /* "http://engine/v4.0.0/libpod": Podman's own API */
     char version[64], api_version[16];
@@ -94,6 +95,8 @@ int docker_run(void *self, const char *id, const struct engine_run_opts *opts, s
 int docker_copy_out(void *self, const char *id, const char *path, int dir_fd, uint64_t max_bytes, bool *found,
                     struct err *err);
 int docker_remove(void *self, const char *id, struct err *err);
+int docker_network_ensure(void *self, struct engine_network *out, struct err *err);
+int docker_network_check(void *self, struct err *err);
 int docker_list(void *self, const char *label, struct engine_listed **out, size_t *n, struct err *err);
 int docker_is_running(void *self, const char *id, bool *running, struct err *err);
 

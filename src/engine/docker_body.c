@@ -5,6 +5,7 @@
 #include <math.h>
 
 #define CPUS_MAX 4096.0
+#define IPV6_OFF "net.ipv6.conf.all.disable_ipv6"
 
 int create_plan_check(const struct create_plan *p, struct err *err)
 {
@@ -140,6 +141,13 @@ static json_t *docker_ulimit(const char *name, uint64_t value, struct err *err)
     return limit;
 }
 
+/* On a network of berth's own, where neighbours are strangers: no addresses of its own making, none that the network
+ * does not have. */
+static bool is_apart(const struct engine_container *c)
+{
+    return c->network && !c->network_none;
+}
+
 static json_t *docker_host_config(const struct create_plan *p, struct err *err)
 {
     const struct engine_container *c = p->c;
@@ -150,7 +158,7 @@ static json_t *docker_host_config(const struct create_plan *p, struct err *err)
     append(ulimits, docker_ulimit("nproc", p->nproc, err), err);
     json_put(host, "Mounts", mounts, err);
     json_put(host, "Ulimits", ulimits, err);
-    json_put_str(host, "NetworkMode", c->network_none ? "none" : "default", err);
+    json_put_str(host, "NetworkMode", c->network_none ? "none" : c->network ? c->network : "default", err);
     json_put(host, "LogConfig", json_pack("{s:s}", "Type", "none"), err);
     json_put(host, "SecurityOpt", json_pack("[s]", "no-new-privileges"), err);
     json_put_u64(host, "PidsLimit", pids_of(c), err);
@@ -160,6 +168,10 @@ static json_t *docker_host_config(const struct create_plan *p, struct err *err)
         json_put_u64(host, "Memory", c->memory_bytes, err);
         json_put_u64(host, "MemorySwap", c->memory_bytes, err); /* of both together */
     }
+    if (is_apart(c))
+        json_put(host, "CapDrop", json_pack("[s]", "NET_RAW"), err);
+    if (is_apart(c) && p->has_ipv6)
+        json_put(host, "Sysctls", json_pack("{s:s}", IPV6_OFF, "1"), err);
     if (p->features.init)
         json_put(host, "Init", json_true(), err);
     if (c->gpus)
@@ -223,6 +235,19 @@ static json_t *podman_resources(const struct engine_container *c, struct err *er
     return resources;
 }
 
+static void put_podman_network(json_t *body, const struct create_plan *p, struct err *err)
+{
+    if (p->c->network_none)
+        json_put(body, "netns", json_pack("{s:s}", "nsmode", "none"), err);
+    if (!is_apart(p->c))
+        return;
+    json_put(body, "netns", json_pack("{s:s}", "nsmode", "bridge"), err);
+    json_put(body, "Networks", json_pack("{s:{}}", p->c->network), err);
+    json_put(body, "cap_drop", json_pack("[s]", "NET_RAW"), err);
+    if (p->has_ipv6)
+        json_put(body, "sysctl", json_pack("{s:s}", IPV6_OFF, "1"), err);
+}
+
 static void put_podman_host(json_t *body, const struct create_plan *p, struct err *err)
 {
     json_t *mounts = json_array(), *rlimits = json_array();
@@ -235,8 +260,7 @@ static void put_podman_host(json_t *body, const struct create_plan *p, struct er
     json_put(body, "resource_limits", podman_resources(p->c, err), err);
     json_put(body, "log_configuration", json_pack("{s:s}", "driver", "none"), err);
     json_put(body, "no_new_privileges", json_true(), err);
-    if (p->c->network_none)
-        json_put(body, "netns", json_pack("{s:s}", "nsmode", "none"), err);
+    put_podman_network(body, p, err);
     if (p->features.init)
         json_put(body, "init", json_true(), err);
     if (p->c->gpus) {

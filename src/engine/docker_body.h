@@ -16,6 +16,7 @@ struct create_plan {
     const char *image; /* the full name */
     const struct mount_plans *mounts;
     struct docker_features features;
+    bool has_ipv6; /* this machine's kernel; refused where a container is told to do without what is not there */
     uint64_t nofile, nproc; /* soft and hard alike: Podman 4.3 swaps the two */
 };
 

@@ -118,6 +118,7 @@ int docker_create(void *self, const struct engine_container *c, char id[CONTAINE
     buf_init(&image, DOCKER_PATH_MAX);
     struct create_plan p = {.c = c,
                             .mounts = &mounts,
+                            .has_ipv6 = access("/proc/sys/net/ipv6", F_OK) == 0,
                             .nofile = c->nofile ? c->nofile : hard_limit(RLIMIT_NOFILE, NOFILE_MAX),
                             .nproc = hard_limit(RLIMIT_NPROC, NPROC_MAX)};
     if (full_name(c->image, &image, err) < 0 || docker_features_get(d, c->gpus > 0, &p.features, err) < 0 ||

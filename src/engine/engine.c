@@ -199,6 +199,16 @@ int engine_remove(struct engine *e, const char *id, struct err *err)
     return e->backend->remove(e->self, id, err);
 }
 
+int engine_network_ensure(struct engine *e, struct engine_network *out, struct err *err)
+{
+    return e->backend->network_ensure(e->self, out, err);
+}
+
+int engine_network_check(struct engine *e, struct err *err)
+{
+    return e->backend->network_check(e->self, err);
+}
+
 int engine_list(struct engine *e, const char *label, struct engine_listed **out, size_t *n, struct err *err)
 {
     return e->backend->list(e->self, label, out, n, err);

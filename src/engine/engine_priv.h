@@ -34,6 +34,8 @@ struct engine_backend {
     int (*copy_out)(void *self, const char *id, const char *path, int dir_fd, uint64_t max_bytes, bool *found,
                     struct err *err);
     int (*remove)(void *self, const char *id, struct err *err);
+    int (*network_ensure)(void *self, struct engine_network *out, struct err *err);
+    int (*network_check)(void *self, struct err *err);
     int (*list)(void *self, const char *label, struct engine_listed **out, size_t *n, struct err *err);
     int (*is_running)(void *self, const char *id, bool *running, struct err *err);
 };

@@ -70,7 +70,8 @@ static int describe(struct run *r, struct arena *a, struct engine_container *c, 
         .work_dir = op->work_dir,
         .mounts = mounts,
         .mount_count = n,
-        .network_none = op->network == NETWORK_NONE,
+        .network_none = r->net.none,
+        .network = *r->net.own.name ? r->net.own.name : NULL,
         .cpus = op->limits.cpu,
         .memory_bytes = op->limits.memory_bytes,
         .gpus = r->opts->no_gpu ? 0 : op->limits.gpu_count,
@@ -84,6 +85,7 @@ int run_create(struct run *r, struct err *err)
     if (!a)
         return -1;
     struct engine_container c;
+    run_settle_network(r);
     int rc = describe(r, a, &c, err);
     if (rc == 0)
         rc = engine_create(r->opts->engine, &c, r->container, err);

@@ -65,6 +65,11 @@ struct run {
     bool downloading_said;
     char image_id[IMAGE_ID_MAX];
     bool image_pulled, bind_outputs;
+    struct run_net {
+        bool none;
+        struct engine_network own; /* its name is empty: the engine's default */
+        char note[ERR_TEXT_MAX];   /* for the record: "full", "filtered", "none" or "none: why" */
+    } net;
     char container[CONTAINER_ID_MAX];
     struct engine_exit exit;
     int64_t begun_ms, finished_ms;
@@ -76,6 +81,8 @@ void run_warn(struct run *r, const char *fmt, ...) ATTR_PRINTF(2, 3);
 
 /* What can be refused before a byte moves: GPU, outputs inside read-only inputs. */
 int run_check(struct run *r, struct err *err);
+/* Which network the container gets, right before it is made. Never an error: what can't be had is none. */
+void run_settle_network(struct run *r);
 /* Container description from op, mounts and outputs; create it. */
 int run_create(struct run *r, struct err *err);
 /* Outputs that are not bind mounts are copied out; of those that are, devices, FIFOs, sockets and set-ID bits go. */

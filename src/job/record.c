@@ -42,6 +42,11 @@ static int add_engine(const struct run *r, json_t *into, struct err *err)
     return add_pair(into, "image", "name", r->op->image, "id", r->image_id, err);
 }
 
+static int add_network(const struct run *r, json_t *into, struct err *err)
+{
+    return *r->net.note ? json_put_str(into, "network", r->net.note, err) : 0;
+}
+
 static int add_inputs(const struct run *r, json_t *into, struct err *err)
 {
     AUTO_JSON list = json_array();
@@ -95,8 +100,8 @@ json_t *run_record(struct run *r, const struct err *failure, struct err *err)
         json_put_str(record, "id", m->job_id ? m->job_id : r->result->job_id, err) < 0 ||
         json_put(record, "attempt", json_integer(m->attempt ? m->attempt : 1), err) < 0 ||
         add_end(r, failure, record, err) < 0 || json_put(record, "job", spec_to_json(r->opts->job, err), err) < 0 ||
-        add_engine(r, record, err) < 0 || add_inputs(r, record, err) < 0 || add_logs(r, record, err) < 0 ||
-        add_times(r, record, err) < 0)
+        add_engine(r, record, err) < 0 || add_network(r, record, err) < 0 || add_inputs(r, record, err) < 0 ||
+        add_logs(r, record, err) < 0 || add_times(r, record, err) < 0)
         return NULL;
     return json_incref(record);
 }

@@ -50,6 +50,13 @@ struct run_events {
     void *ctx;
 };
 
+/* The network of a container whose job asks for one. */
+enum run_network {
+    RUN_NETWORK_FULL,     /* the engine's default: all that this machine reaches */
+    RUN_NETWORK_FILTERED, /* the public internet (engine/filter.h); where that can't be ensured, none */
+    RUN_NETWORK_NONE,
+};
+
 struct run_opts {
     const struct job *job;
     struct engine *engine;
@@ -57,6 +64,8 @@ struct run_opts {
     const char *results_dir; /* created; must be absent or empty */
     const char *work_root;   /* parent of per-run folders; on the cache's file system */
     bool no_gpu;             /* run without the GPU that the job asks for */
+    enum run_network network;
+    const char *const *network_allow; /* FILTERED: exceptions, as xfer_policy's; NULL: none */
     enum engine_pull pull;
     uint64_t timeout_ms;           /* 0: the job's own */
     uint64_t stage_timeout_ms;     /* 0: none */

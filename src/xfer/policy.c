@@ -136,18 +136,25 @@ static bool parse_ip(struct span s, struct address *out)
     return inet_pton(AF_INET6, text, out->b) == 1;
 }
 
-/* "10.0.0.0/8" */
+/* "10.0.0.0/8"; *bits counts in the IPv6 form. */
+static bool parse_range(struct span network, struct span bits_text, struct address *prefix, unsigned *bits)
+{
+    uint64_t n;
+    struct err ignored = ERR_INIT;
+    if (!parse_ip(network, prefix) || span_to_u64(bits_text, &n, &ignored) < 0)
+        return false;
+    bool v4 = memchr(network.p, ':', network.n) == NULL;
+    if (n > (v4 ? 32 : 128))
+        return false;
+    *bits = (unsigned)n + (v4 ? V4_BITS : 0);
+    return true;
+}
+
 static bool range_allows(struct span network, struct span bits_text, const struct address *a)
 {
     struct address prefix = {0};
-    uint64_t bits;
-    struct err ignored = ERR_INIT;
-    if (!parse_ip(network, &prefix) || span_to_u64(bits_text, &bits, &ignored) < 0)
-        return false;
-    bool v4 = memchr(network.p, ':', network.n) == NULL;
-    if (bits > (v4 ? 32 : 128))
-        return false;
-    return in_block(a->b, prefix.b, (unsigned)bits + (v4 ? V4_BITS : 0));
+    unsigned bits = 0;
+    return parse_range(network, bits_text, &prefix, &bits) && in_block(a->b, prefix.b, bits);
 }
 
 /* Split "host:port" and "[v6]:port"; a bare IPv6 address has no port. False where the port is no number. */
@@ -228,4 +235,42 @@ int policy_check_address(const struct xfer_policy *p, const char *host, const st
                     "the machine's operator can allow it by adding '%s:%u' or a range like '%s/%d' to the allowed "
                     "addresses",
                     host, a.port, shown ? shown : "?", addr->sa_family == AF_INET ? 32 : 128);
+}
+
+/* --- the same for packet filters ---------------------------------------------------------------------------------- */
+
+static bool write_v4(const uint8_t address[16], unsigned bits, char out[POLICY_RANGE_MAX])
+{
+    if (bits < V4_BITS || !in_block(address, v4_space.b, v4_space.bits))
+        return false;
+    uint32_t mask = bits == V4_BITS ? 0 : UINT32_MAX << (128 - bits), four;
+    memcpy(&four, address + 12, sizeof four);
+    four &= htonl(mask);
+    const uint8_t *b = (const uint8_t *)&four;
+    snprintf(out, POLICY_RANGE_MAX, "%u.%u.%u.%u/%u", b[0], b[1], b[2], b[3], bits - V4_BITS);
+    return true;
+}
+
+bool policy_range_v4(size_t i, char out[POLICY_RANGE_MAX])
+{
+    for (size_t k = 0; k < ARRAY_LEN(blocks); k++)
+        if (write_v4(blocks[k].b, blocks[k].bits, out) && i-- == 0)
+            return true;
+    return false;
+}
+
+bool policy_exception_v4(const char *entry, struct policy_exception *out)
+{
+    struct span text = span_trim(span_of(entry)), name, bits_text;
+    struct address a = {0};
+    unsigned bits = 128;
+    uint64_t port = 0;
+    if (span_cut(text, '/', &name, &bits_text)) {
+        if (!parse_range(name, bits_text, &a, &bits))
+            return false;
+    } else if (!cut_port(text, &name, &port) || port > UINT16_MAX || !parse_ip(name, &a)) {
+        return false;
+    }
+    out->port = (uint16_t)port;
+    return write_v4(a.b, bits, out->range);
 }

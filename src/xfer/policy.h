@@ -31,4 +31,15 @@ struct xfer_policy {
 int policy_check_address(const struct xfer_policy *p, const char *host, const struct sockaddr *addr, socklen_t n,
                          struct err *err);
 
+/* The same for packet filters, which keep others than this process from what is not public; IPv4 alone. */
+#define POLICY_RANGE_MAX 32 /* "255.255.255.255/32" */
+/* The range of that index that is not public; false after the last. Some lie within others. */
+bool policy_range_v4(size_t i, char out[POLICY_RANGE_MAX]);
+struct policy_exception {
+    char range[POLICY_RANGE_MAX];
+    uint16_t port; /* 0: all */
+};
+/* An entry of `allow` that names IPv4 addresses; false where it names a host, or IPv6. */
+bool policy_exception_v4(const char *entry, struct policy_exception *out);
+
 #endif

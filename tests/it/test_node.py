@@ -183,8 +183,8 @@ def test_addresses_that_are_not_public_are_refused_to_jobs(market, real, s3):
     assert end["state"] == "failed" and "127.0.0.1" in end["reason"], end
 
 
-def test_jobs_have_no_network_unless_the_operator_gives_one(market, real):
-    real()
+def test_jobs_have_no_network_where_the_operator_gives_none(market, real):
+    real(BERTH_NODE_NETWORK="none")
     first = market.await_end(market.post(nosana([], "ls /sys/class/net"))["id"])
     assert log_of(market, first["id"], 1).split() == [b"lo"] and "network" in first["reason"], first
     quiet = market.await_end(market.post(bacalhau("true"))["id"])
