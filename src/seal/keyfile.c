@@ -90,7 +90,7 @@ static int parse(struct keyfile *k, const char *path, const char *magic, struct 
     span_cut(text, '\n', &line, &text);
     if (!span_eq(line, span_of(magic)))
         return err_set(err, ERR_INVALID, "%s: its first line is not \"%s\"", path, magic);
-    while (text.n > 0) {
+    for (size_t number = 2; text.n > 0; number++) {
         span_cut(text, '\n', &line, &text);
         line = span_trim(line);
         size_t n = 0;
@@ -101,7 +101,7 @@ static int parse(struct keyfile *k, const char *path, const char *magic, struct 
         if (sodium_base642bin(k->key[k->n], KEY_BYTES, line.p, line.n, NULL, &n, NULL, sodium_base64_VARIANT_ORIGINAL) <
                 0 ||
             n != KEY_BYTES)
-            return err_set(err, ERR_INVALID, "%s: line %zu is not a key of %d bytes in base64", path, k->n + 2,
+            return err_set(err, ERR_INVALID, "%s: line %zu is not a key of %d bytes in base64", path, number,
                            KEY_BYTES);
         key_id(k->id[k->n], k->key[k->n]);
         k->n++;

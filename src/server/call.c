@@ -301,7 +301,7 @@ static enum httpd_verdict run(struct call *c, const struct route_about *about, s
         verdict = wait_on(c);
     else if (rc <= 0)
         answer_call(c, rc, out, &err);
-    c->broken |= is_database_trouble(err.kind);
+    c->broken |= !c->worded && is_database_trouble(err.kind);
     if (err.kind == ERR_CHANGED)
         metrics_lost(&c->s->metrics, 1);
     market_secrets_free(out);

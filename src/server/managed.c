@@ -99,24 +99,14 @@ bool managed_holds(const struct managed *m, const char *job, const char *bucket,
 
 /* --- grants ------------------------------------------------------------------------------------------------------- */
 
-static int enter(struct managed *m, struct err *err)
+/* The node is not to blame, and another try may help; what the store says is for the log. */
+static int reword(int rc, struct err *err)
 {
-    if (atomic_fetch_add(&m->calls, 1) < MANAGED_CALLS_MAX)
-        return 0;
-    atomic_fetch_sub(&m->calls, 1);
-    return err_set(err, ERR_BUSY, "too many grants are being made");
-}
-
-static int leave(struct managed *m, int rc, struct err *err)
-{
-    atomic_fetch_sub(&m->calls, 1);
-    /* The node is not to blame, and another try may help; the words name the store. */
-    if (rc < 0 && err->kind != ERR_LIMIT) {
-        log_warn("server", "managed results: %s", err->text);
-        err_clear(err);
-        err_set(err, ERR_TRANSIENT, "the store of managed results does not take uploads now");
-    }
-    return rc;
+    if (rc == 0 || err->kind == ERR_LIMIT)
+        return rc;
+    log_warn("server", "managed results: %s", err->text);
+    err_clear(err);
+    return err_set(err, ERR_TRANSIENT, "the store of managed results does not take uploads now");
 }
 
 static int sign(struct managed *m, const char *method, const char *key, const char *upload_id, unsigned part,
@@ -227,7 +217,11 @@ static int grant(struct managed *m, const struct market_ref *x, uint64_t bytes, 
 
 int managed_grant(struct managed *m, const struct market_ref *x, uint64_t bytes, json_t **out, struct err *err)
 {
-    return enter(m, err) < 0 ? -1 : leave(m, grant(m, x, bytes, out, err), err);
+    bool room = atomic_fetch_add(&m->calls, 1) < MANAGED_CALLS_MAX;
+    int rc =
+        room ? reword(grant(m, x, bytes, out, err), err) : err_set(err, ERR_BUSY, "too many grants are being made");
+    atomic_fetch_sub(&m->calls, 1);
+    return rc;
 }
 
 int managed_url(struct managed *m, const struct market_ref *x, const char *upload_id, unsigned part, const char *last,
@@ -235,14 +229,12 @@ int managed_url(struct managed *m, const struct market_ref *x, const char *uploa
 {
     AUTO_BUF key;
     buf_init(&key, PUBLISH_KEY_MAX);
-    if (key_of(m, x, &key, err) < 0 || enter(m, err) < 0)
-        return -1;
     const char *method = part ? "PUT" : str_eq(last, "complete") ? "POST" : "DELETE";
-    return leave(m, sign(m, method, buf_str(&key), upload_id, part, url, err), err);
+    return key_of(m, x, &key, err) < 0 ? -1 : reword(sign(m, method, buf_str(&key), upload_id, part, url, err), err);
 }
 
 int managed_get_url(struct managed *m, const char *key, const char *version_id, uint32_t expires_s, struct buf *url,
                     struct err *err)
 {
-    return enter(m, err) < 0 ? -1 : leave(m, s3_presign_get(m->s3, key, version_id, expires_s, url, err), err);
+    return s3_presign_get(m->s3, key, version_id, expires_s, url, err);
 }

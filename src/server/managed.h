@@ -1,8 +1,8 @@
 /* managed: a place of the operator's where jobs with the publisher s3managed leave their results.
  *
  * The server has the keys; a node gets URLs, signed in advance, for one object: <prefix>/<job>/<index>/<epoch>.tar.gz.
- * Each claim has a key of its own, so that whoever lost it can spoil nothing of the next one's. Thread-safe; calls may
- * wait for the store, a few at a time (ERR_BUSY beyond). */
+ * Each claim has a key of its own, so that whoever lost it can spoil nothing of the next one's. Thread-safe; a grant
+ * waits for the store. */
 #ifndef BERTH_SERVER_MANAGED_H
 #define BERTH_SERVER_MANAGED_H
 
@@ -11,7 +11,7 @@
 
 struct managed;
 
-#define MANAGED_CALLS_MAX   2     /* at once */
+#define MANAGED_CALLS_MAX   2     /* grants made at once; ERR_BUSY beyond: other calls need threads, too */
 #define MANAGED_URL_S       21600 /* how long the URLs of a grant are good for */
 #define MANAGED_PARTS_AHEAD 64    /* URLs in a grant; further ones are asked for */
 

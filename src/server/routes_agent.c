@@ -156,8 +156,10 @@ static int presign(struct call *c, const struct market_ref *x, const json_t *ask
         json_t *grant = NULL;
         if (json_object_get(asked, "bytes") && (!json_get_i64(asked, "bytes", &bytes) || bytes < 0))
             return err_set(err, ERR_INVALID, "presign.bytes: must be a whole number from 0");
-        int rc = managed_grant(c->s->managed, x, (uint64_t)bytes, &grant, err);
-        return rc < 0 ? (json_decref(grant), -1) : json_put(out, "grant", grant, err);
+        if (managed_grant(c->s->managed, x, (uint64_t)bytes, &grant, err) == 0)
+            return json_put(out, "grant", grant, err);
+        json_decref(grant);
+        return -1;
     }
     json_get_i64(asked, "part", &part);
     bool ending = str_eq(last, "complete") || str_eq(last, "abort");

@@ -401,11 +401,32 @@ static void what_no_claim_could_read_is_refused_at_posting(void **state)
     p.job = job;
     REFUSES(ERR_INVALID, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
     job_free(job);
-    AUTO_JSON unknown = json_of("{\"colour\":\"blue\"}");
+    static const char *const wrong[] = {"{\"colour\":\"blue\"}", "{\"cpus memory_bytes\":1}", "{\"gpu_all\":1}",
+                                        "{\"constraints\":[{\"key\":\"k\",\"op\":\"in notin\",\"values\":[]}]}"};
     p.job = NULL;
     p.confidential = true;
-    p.requires = unknown;
-    REFUSES(ERR_INVALID, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        AUTO_JSON requires = json_of(wrong[i]);
+        p.requires = requires;
+        REFUSES(ERR_INVALID, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    }
+}
+
+static void a_label_may_be_called_secret(void **state)
+{
+    struct world *w = *state;
+    struct market_post p = MARKET_POST_OWN;
+    json_t *out = NULL;
+    struct posted id = post_with(
+        w,
+        "{\"Name\":\"train\",\"Type\":\"batch\",\"Labels\":{\"secret\":\"of success\"},\"Tasks\":[{\"Name\":\"main\","
+        "\"Engine\":{\"Type\":\"docker\",\"Params\":{\"Image\":\"busybox\"}}}]}",
+        &p);
+    OK(market_job_secrets(w->m, &w->poster, id.id, &out, &err));
+    assert_int_equal(json_object_size(json_object_get(out, "variables")), 0);
+    const json_t *labels = json_object_get(json_object_get(json_object_get(out, "definition"), "job"), "labels");
+    assert_string_equal(json_get_str(labels, "secret"), "of success");
+    market_secrets_free(out);
 }
 
 static void required_resources_show_no_secrets_but_nodes_get_them(void **state)
@@ -841,6 +862,7 @@ int main(void)
         MARKET_TEST(no_secret_is_in_the_database_in_plain),
         MARKET_TEST(a_job_that_cannot_be_opened_stands_in_nobodys_way),
         MARKET_TEST(what_no_claim_could_read_is_refused_at_posting),
+        MARKET_TEST(a_label_may_be_called_secret),
         MARKET_TEST(required_resources_show_no_secrets_but_nodes_get_them),
         MARKET_TEST(a_confidential_definition_goes_to_the_node_under_its_epoch),
         MARKET_TEST(a_definition_that_does_not_come_fails_the_job),

@@ -250,6 +250,10 @@ static void a_grant_is_good_for_its_payload_and_until_its_end(void **state)
         assert_int_equal(seal_grant_check(key, SPAN_LIT("abc"), span_of(grant), 1, &err), -1);
         grant[i] = saved;
     }
+    err_clear(&err);
+    AUTO_STR padded = str_printf(&err, "1.0%s", grant + 2); /* the same number, written otherwise */
+    assert_int_equal(seal_grant_check(key, SPAN_LIT("abc"), span_of(padded), 1, &err), -1);
+    assert_int_equal(err.kind, ERR_DENIED);
 }
 
 static void only_the_node_opens_what_is_sealed_to_it(void **state)
