@@ -83,7 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct execution e = {0};
     struct execution_job j;
     const struct span text = {(const char *)data + 1, n - 1};
-    if (n < 2 || memmem(data, n, "{{", 2)) /* a template puts a value where it likes */
+    if (n < 2 || memmem(data, n, "{{", 2) ||        /* a template puts a value where it likes */
+        memmem(data, n, SECRET, sizeof SECRET - 1)) /* no secret of this claim's, but of its text */
         return 0;
     e.claim = json_parse(text, &err);
     if (!json_is_object(e.claim) || !plant(e.claim, data[0] % 2 ? SECRET : "https://h/o?X-Amz-Signature=" SECRET)) {
