@@ -36,10 +36,13 @@ function transfer(key, name, phase, p, memory) {
       p.bytes_cached > 0 && `, ${bytes(p.bytes_cached)} from the cache`), speed > 0 && el('span', {}, `${bytes(speed)}/s, ${duration((1000 * left) / speed)} left`)));
 }
 
+// The record says where in the job file an input stands; the job says what it is.
+const nameOf = (job, i) => (job.inputs || []).find((text) => i.target && text.endsWith(` → ${i.target}`)) || [i.at || i.source || 'input', i.target].filter(Boolean).join(' → ');
+
 // What the run record says once it is there; before, what the heartbeats say.
 function inputsPanel(job, execution, memory) {
   const progress = execution?.progress || {};
-  const done = (execution?.record?.inputs || []).map((i, n) => transfer(`input ${n}`, `${i.at || i.source || 'input'}${i.target ? ` → ${i.target}` : ''}`,
+  const done = (execution?.record?.inputs || []).map((i, n) => transfer(`input ${n}`, nameOf(job, i),
     i.fetch_ms ? `took ${duration(i.fetch_ms)}` : 'ready', { bytes_done: i.bytes, bytes_total: i.bytes, bytes_cached: i.bytes_cached, files_done: i.files, files_total: i.files }, memory));
   const going = (progress.inputs || []).map((i, n) => transfer(`input ${n}`, i.input || 'input', i.phase || '', i, memory));
   const parts = [['image', 'container image'], ['publishing', 'results']].filter(([k]) => progress[k]).map(([k, name]) => transfer(k, name, k === 'image' ? 'pulling' : 'uploading', progress[k], memory));
@@ -53,7 +56,7 @@ function executionTable(job, executions, chosen) {
   const order = (e) => (e.index === chosen ? -1 : HELD.includes(e.state) ? 0 : e.state === 'queued' ? 2 : e.state === 'succeeded' ? 3 : 1);
   const rows = [...executions].sort((a, b) => order(a) - order(b) || a.index - b.index).slice(0, EXECUTIONS_SHOWN).sort((a, b) => a.index - b.index);
   return panel('executions', 'Executions', el('p', { class: 'soft' }, Object.entries(job.executions || {}).filter(([, n]) => n).map(([s, n]) => `${n} ${words(s)}`).join(', ')),
-    table('Executions', [['', (e) => el('a', { href: `#/job/${encodeURIComponent(job.id)}/${e.index}`, 'aria-current': e.index === chosen ? 'true' : null }, `#${e.index}`)],
+    table('Executions', [['No.', (e) => el('a', { href: `#/job/${encodeURIComponent(job.id)}/${e.index}`, 'aria-current': e.index === chosen ? 'true' : null }, `#${e.index}`)],
       ['State', (e) => state(e.state)], ['Attempt', (e) => e.attempt, 'n'], ['Node', (e) => (e.node ? link('node', e.node) : DASH)], ['Started', (e) => since(e.started_ms)],
       ['Exit', (e) => e.exit_code ?? DASH, 'n'], ['Reason', (e) => el('span', { class: 'reason' }, e.reason || '')]], rows, { key: (e) => String(e.index) }),
     rows.length < executions.length && el('p', { class: 'soft' }, `${rows.length} of ${executions.length} are shown, those that run or failed first.`));

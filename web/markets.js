@@ -1,9 +1,9 @@
 // All markets, and one of them: its queue, its nodes, what they hold, and how it has been going.
 import { ApiError, at, call, JOBS, MARKETS, NODES, now, page, token } from './api.js';
-import { el, svg } from './dom.js';
+import { el } from './dom.js';
 import { bytes, count, DASH, duration, hour, percent, shortId } from './format.js';
 import { holdName, holdNames, resourceName } from './holds.js';
-import { chart, facts, HELD, isEnded, jobTable, link, meter, nodeTable, nothing, panel, table, tiles, title } from './parts.js';
+import { chart, facts, HELD, isEnded, jobTable, link, meter, nodeTable, nothing, panel, STATES, table, tiles, title } from './parts.js';
 
 const PAGE = 500;          // the most that a list gives at once
 const RECENT = 200;        // jobs that the history and the charts look at
@@ -49,8 +49,18 @@ export async function overview({ signal }) {
 
 // --- how it has been going ---
 
-function ended(jobs) {
-  const done = jobs.filter((j) => isEnded(j.state) && j.finished_ms);
+// The last jobs that ended, the newest end first. Where many wait, the newest jobs are not among them.
+async function pastOf(address, recent, options) {
+  let past = recent.list.filter((j) => isEnded(j.state));
+  if (recent.more && past.length < SHOWN) {
+    const lists = await Promise.all(STATES.filter(isEnded).map((s) => page(JOBS, 'jobs', { market: address, state: s, limit: SHOWN }, options)));
+    past = lists.flatMap((l) => l.list);
+  }
+  return past.sort((a, b) => b.finished_ms - a.finished_ms);
+}
+
+function throughput(past) {
+  const done = past.filter((j) => j.finished_ms);
   if (!done.length) return null;
   const first = Math.min(...done.map((j) => j.finished_ms));
   const span = SPANS.find((s) => s * BARS >= now() - first) || SPANS.at(-1);
@@ -60,7 +70,7 @@ function ended(jobs) {
     const i = Math.floor((j.finished_ms - begin) / span);
     if (i >= 0) points[Math.min(i, BARS - 1)].values[j.state === 'succeeded' ? 0 : 1]++;
   }
-  return chart('throughput', 'Throughput', { note: `Jobs that ended, each bar ${duration(span).replace(/ 0 (s|min|h)$/, '')}`, points,
+  return chart('throughput', 'Throughput', { of: 'From', note: `The last ${done.length === 1 ? 'job' : `${done.length} jobs`} that ended, each bar ${duration(span).replace(/ 0 (s|min|h)$/, '')}`, points,
     kinds: [['good', 'succeeded'], ['bad', 'other ends']], ends: [points[0].label, 'now'] });
 }
 
@@ -76,8 +86,8 @@ async function inputsOf(job, options) {
   return { cached, fetched: Math.max(0, sum(inputs, (i) => i.bytes) - cached) };
 }
 
-async function hitRate(jobs, options) {
-  const last = jobs.filter((j) => isEnded(j.state)).slice(0, RECORDS);
+async function hitRate(past, options) {
+  const last = past.slice(0, RECORDS);
   const unknown = last.filter((j) => !records.has(j.id));
   for (let i = 0; i < unknown.length; i += RECORDS_AT_ONCE)
     await Promise.all(unknown.slice(i, i + RECORDS_AT_ONCE).map(async (j) => records.set(j.id, await inputsOf(j, options))));
@@ -86,7 +96,7 @@ async function hitRate(jobs, options) {
     .map((p) => ({ label: p.label, values: [p.cached, p.fetched] }));
   if (!points.length) return null;
   const cached = sum(points, (p) => p.values[0]);
-  return chart('hits', 'Cache hits', { note: `${percent(cached, cached + sum(points, (p) => p.values[1]))} of the last ${points.length === 1 ? 'job’s inputs was' : `${points.length} jobs’ inputs were`} there already`, points,
+  return chart('hits', 'Cache hits', { of: 'Job', note: `${percent(cached, cached + sum(points, (p) => p.values[1]))} of the last ${points.length === 1 ? 'job’s inputs was' : `${points.length} jobs’ inputs were`} there already`, points,
     kinds: [['cached', 'from the cache'], ['fetched', 'fetched']], format: bytes, ends: ['older', 'newest'] });
 }
 
@@ -95,7 +105,8 @@ async function hitRate(jobs, options) {
 // Lists leave out what nodes hold: it is asked node by node, and not at every refresh.
 async function holdings(nodes, memory, options) {
   if (memory.holdings && now() - memory.holdings.at < HOLDS_MS) return memory.holdings.list;
-  const asked = nodes.filter((n) => n.live).slice(0, HOLDERS);
+  const live = nodes.filter((n) => n.live);
+  const asked = live.slice(0, HOLDERS);
   const held = new Map();
   for (const one of await Promise.all(asked.map((n) => call(at(NODES, n.id), options).catch(() => ({}))))) {
     for (const h of one.node?.holds || []) {
@@ -105,18 +116,19 @@ async function holdings(nodes, memory, options) {
       held.set(h.key, entry);
     }
   }
-  const list = { asked: asked.length, entries: [...held.values()].sort((a, b) => b.nodes.length - a.nodes.length || b.bytes - a.bytes) };
+  const list = { live: live.length, asked: asked.length, entries: [...held.values()].sort((a, b) => b.nodes.length - a.nodes.length || b.bytes - a.bytes) };
   memory.holdings = { at: now(), list };
   return list;
 }
 
-function holders({ asked, entries }, names) {
+function holders({ live, asked, entries }, names) {
   const chips = (list) => [list.slice(0, CHIPS).map((n) => [link('node', n.id, n.name || n.id), ' ']), list.length > CHIPS && `and ${list.length - CHIPS} more`];
   return panel('holders', 'Who holds what',
     table('Inputs in the caches of this market’s nodes', [['Input', (h) => holdName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n'],
       ['Nodes', (h) => `${h.nodes.length} of ${asked}`, 'n'], ['Held by', (h) => chips(h.nodes)]],
     entries.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'No node has reported an input in its cache yet.' }),
-    entries.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} most widely held of ${entries.length} are shown.`));
+    entries.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} most widely held of ${entries.length} are shown.`),
+    live > asked && el('p', { class: 'soft' }, `${asked} of ${live} nodes were asked.`));
 }
 
 // --- one market ---
@@ -147,7 +159,7 @@ async function stagingOf(jobs, options) {
 
 const inputsColumn = (staging) => ['Inputs', (j) => {
   const p = staging.get(j.id);
-  if (!p) return isEnded(j.state) || j.state === 'queued' || j.state === 'claimed' ? DASH : j.inputs?.length ? 'ready' : 'none';
+  if (!p) return ['running', 'publishing'].includes(j.state) ? 'ready' : DASH;
   return el('div', { class: 'usage' }, el('span', {}, `${bytes(p.done)} of ${bytes(p.total)}`), meter(p.done, p.total, `inputs of ${j.name || j.id}`, { cached: p.cached }));
 }];
 
@@ -170,11 +182,11 @@ export async function market({ params: [address], signal, memory }) {
   if (!token()) return { name: address, content: [...head, signedOut(), tail] };
   const [{ waiting, going }, recent, nodes] = await Promise.all([queueOf(address, m, options),
     page(JOBS, 'jobs', { market: address, limit: RECENT }, options), page(NODES, 'nodes', { market: address, limit: PAGE }, options)]);
-  const [held, hits, staging] = await Promise.all([holdings(nodes.list, memory, options), hitRate(recent.list, options), stagingOf(going.list, options)]);
-  const past = recent.list.filter((j) => isEnded(j.state));
-  const names = await holdNames([...waiting.list, ...going.list, ...recent.list], needs);
+  const past = await pastOf(address, recent, options);
+  const [held, hits, staging] = await Promise.all([holdings(nodes.list, memory, options), hitRate(past, options), stagingOf(going.list, options)]);
+  const names = await holdNames([...waiting.list, ...going.list, ...recent.list, ...past], needs);
   return { name: address, content: [...head,
-    el('div', { class: 'two', 'data-key': 'charts' }, ended(recent.list), hits),
+    el('div', { class: 'two', 'data-key': 'charts' }, throughput(past), hits),
     panel('going', 'Under way', jobTable('Under way', going.list, { more: [inputsColumn(staging)], empty: 'No job is under way.' }), going.more && all(address)),
     panel('waiting', 'Queue', jobTable('Queue', waiting.list, { node: false, empty: 'No job waits.' }), waiting.more && all(address, 'queued')),
     panel('nodes', 'Nodes', nodeTable('Nodes of this market', nodes.list, { empty: 'No node has joined: berth node start --server … --market …' }), nodes.more && el('p', { class: 'soft' }, `The first ${PAGE} are shown.`)),

@@ -69,9 +69,9 @@ export const usage = (used, most, label) => (most > 0
 
 const legend = (kinds) => el('ul', { class: 'legend' }, kinds.map(([kind, name]) => el('li', {}, svg('svg', { class: `swatch ${kind}`, 'aria-hidden': 'true' }, rect('', 0, 100)), name)));
 
-// Stacked bars. kinds: [class, name]; points: {from, label, values: [one per kind]}. The same numbers follow as a table for
-// those who can't see the bars.
-export function chart(key, heading, { note, kinds, points, format = count, ends }) {
+// Stacked bars. kinds: [class, name]; points: {label, values: [one per kind]}; `of`: what the labels are. The same numbers
+// follow as a table, for those who can't see the bars.
+export function chart(key, heading, { of, note, kinds, points, format = count, ends }) {
   const most = Math.max(1, ...points.map((p) => p.values.reduce((a, b) => a + b, 0)));
   const step = 100 / Math.max(points.length, 8);
   const bars = points.map((p, i) => {
@@ -92,7 +92,7 @@ export function chart(key, heading, { note, kinds, points, format = count, ends 
     el('div', { class: 'ends soft', 'aria-hidden': 'true' }, el('span', {}, ends[0]), el('span', {}, ends[1])),
     legend(kinds),
     el('details', {}, el('summary', {}, 'As a table'),
-      table(heading, [['', (p) => p.label], ...kinds.map(([, word], k) => [word, (p) => format(p.values[k]), 'n'])], points)));
+      table(heading, [[of, (p) => p.label], ...kinds.map(([, word], k) => [word, (p) => format(p.values[k]), 'n'])], points)));
 }
 
 // The phases that one execution went through: {state, from, ms, attempt}.

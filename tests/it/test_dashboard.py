@@ -146,7 +146,7 @@ def test_a_job_is_followed_from_the_queue_to_its_results(browser, server, operat
     assert browser.text("#news") == "train: succeeded"
     phases = browser.panel("Phases")
     assert all(p in phases for p in ("queued", "staging", "running"))
-    assert "s3://results/a/" in browser.panel("Results") and "took 2.5 s" in browser.panel("Inputs")
+    assert "s3://results/a/" in browser.panel("Results") and f"{INPUT} → /data" in browser.panel("Inputs") and "took 2.5 s" in browser.panel("Inputs")
     assert browser.js("return document.querySelectorAll('main .danger').length") == 0
     assert browser.panel("History").count("gpu-1") >= 3
 
@@ -319,10 +319,13 @@ def test_a_node_is_drained_and_taken_back(browser, server, operator):
 
 
 def test_thousands_of_jobs_make_no_longer_page(browser, server, operator):
+    post(operator, "the-first")
+    node = server.node()
+    finish(node, node.claim()[0], "failed", 1)
     for i in range(700):
         post(operator, f"job-{i}", labels={"batch": str(i % 2)})
     browser.open(server.url, "/market/gpu", operator.token).shows("job-")
-    assert "700" in browser.text(".tiles")
+    assert "700" in browser.text(".tiles") and "the-first" in browser.panel("History")
     assert browser.js("return document.querySelectorAll('main tr').length") < 200
     browser.find("[data-key=waiting] a[href*='state=queued']").click()
     browser.until(H1, "Jobs")
