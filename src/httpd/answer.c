@@ -1,10 +1,11 @@
-/* What goes back: bodies, fixed content with an ETag, streams, and the frame's own errors. */
+/* What goes back: bodies, fixed content with an ETag, files, streams, and the frame's own errors. */
 #include "httpd/httpd_priv.h"
 
 #include "base/clock.h"
 #include "base/json.h"
 
 #include <inttypes.h>
+#include <unistd.h>
 
 static const struct {
     int status;
@@ -188,8 +189,22 @@ static enum MHD_Result answer_body(struct httpd_request *r, struct httpd_respons
     return queue(r, resp->status, response);
 }
 
+static enum MHD_Result answer_file(struct httpd_request *r, struct httpd_response *resp)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_fd_at_offset64(resp->file.bytes, resp->file.fd, resp->file.offset);
+    if (!response) {
+        close(resp->file.fd);
+        return answer_error(r, 500);
+    }
+    add_own_headers(response, resp);
+    return queue(r, resp->status, response);
+}
+
 enum MHD_Result answer(struct httpd_request *r, struct httpd_response *resp)
 {
+    if (resp->file.given)
+        return answer_file(r, resp);
     if (resp->stream)
         return answer_stream(r, resp);
     return resp->fixed.p ? answer_fixed(r, resp) : answer_body(r, resp);

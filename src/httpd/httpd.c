@@ -76,8 +76,8 @@ static void name_address(struct httpd *h, int fd)
         return;
     h->port = (uint16_t)strtoul(port, NULL, 10);
     bool v6 = ss.ss_family == AF_INET6;
-    snprintf(h->address, sizeof h->address, "%s://%s%.96s%s:%u", h->opts.tls_cert ? "https" : "http", v6 ? "[" : "",
-             host, v6 ? "]" : "", h->port);
+    snprintf(h->address, sizeof h->address, "%s://%s%.96s%s:%u", h->tls ? "https" : "http", v6 ? "[" : "", host,
+             v6 ? "]" : "", h->port);
 }
 
 static void fill_defaults(struct httpd_opts *o)
@@ -135,12 +135,18 @@ static int start_daemon(struct httpd *h, int fd, const char *cert, const char *k
     if (h->daemon)
         return 0;
     err_set(err, ERR_SYSTEM, "the HTTP server does not start on %s", h->opts.listen);
-    return cert ? err_hint(err, "is %s a PEM certificate, and %s its key?", h->opts.tls_cert, h->opts.tls_key) : -1;
+    return h->opts.tls_cert
+               ? err_hint(err, "is %s a PEM certificate, and %s its key?", h->opts.tls_cert, h->opts.tls_key)
+               : -1;
 }
 
-static int read_pem(const char *path, struct buf *out, struct err *err)
+static int read_pem(const char *path, const char *text, struct buf *out, struct err *err)
 {
-    return !path || fs_read_file(AT_FDCWD, path, PEM_MAX, out, err) == 0 ? 0 : err_wrap(err, "TLS");
+    if (text)
+        buf_adds(out, text);
+    if (!path || fs_read_file(AT_FDCWD, path, PEM_MAX, out, err) == 0)
+        return buf_check(out, "TLS", err);
+    return err_wrap(err, "TLS");
 }
 
 int httpd_start(struct httpd **out, const struct httpd_opts *opts, struct err *err)
@@ -149,14 +155,16 @@ int httpd_start(struct httpd **out, const struct httpd_opts *opts, struct err *e
     buf_init(&cert, PEM_MAX);
     buf_init(&key, PEM_MAX);
     *out = NULL;
-    if (!opts->tls_cert != !opts->tls_key)
+    if (!opts->tls_cert != !opts->tls_key || !opts->tls_cert_pem != !opts->tls_key_pem)
         return err_set(err, ERR_USAGE, "TLS needs a certificate and its key");
-    if (read_pem(opts->tls_cert, &cert, err) < 0 || read_pem(opts->tls_key, &key, err) < 0)
+    if (read_pem(opts->tls_cert, opts->tls_cert_pem, &cert, err) < 0 ||
+        read_pem(opts->tls_key, opts->tls_key_pem, &key, err) < 0)
         return -1;
     struct httpd *h = calloc(1, sizeof *h);
     if (!h)
         return err_nomem(err);
     h->opts = *opts;
+    h->tls = cert.n > 0;
     h->timer_fd = -1;
     fill_defaults(&h->opts);
     pthread_mutex_init(&h->waits.mu, NULL);

@@ -10,9 +10,10 @@
  * with the request (httpd_set_state(), a stream) is freed then.
  *
  * Heads, bodies, connections, and the time that a request may take to arrive are bounded. No file is ever opened but
- * certificate and key. What the frame answers by itself is JSON: {"error": {"code", "message", "hint"}}: 400, 404, 405
- * (with Allow), 413, 431, 503. libmicrohttpd answers what is no HTTP and heads above twice the limit with a short page
- * of its own; a body that was announced without its length (chunked) and passes the limit ends with the connection.
+ * certificate and key; a handler may hand over one that it has opened. What the frame answers by itself is JSON:
+ * {"error": {"code", "message", "hint"}}: 400, 404, 405 (with Allow), 413, 431, 503. libmicrohttpd answers what is no
+ * HTTP and heads above twice the limit with a short page of its own; a body that was announced without its length
+ * (chunked) and passes the limit ends with the connection.
  *
  * Sources: RFC 9110, RFC 9112; event streams: the HTML standard, 9.2. */
 #ifndef BERTH_HTTPD_HTTPD_H
@@ -45,6 +46,11 @@ struct httpd_response {
     struct buf body;          /* initialised; becomes the frame's */
     struct span fixed;        /* instead of body: lives for ever; gets an ETag, and 304 where the client has it */
     struct {
+        bool given; /* instead of body: so many bytes of `fd` from `offset` on, which the file must have */
+        int fd;     /* closed by the frame, whatever comes of it */
+        uint64_t offset, bytes;
+    } file;
+    struct {
         const char *name, *value; /* of the request's memory (httpd_keep()) or literals */
     } headers[HTTPD_HEADERS_MAX];
     size_t header_count;
@@ -66,8 +72,9 @@ struct httpd_route {
 };
 
 struct httpd_opts {
-    const char *listen;             /* "127.0.0.1:0", "[::]:7480"; port 0: a free one, see httpd_port() */
-    const char *tls_cert, *tls_key; /* PEM files; NULL: plain HTTP */
+    const char *listen;                     /* "127.0.0.1:0", "[::]:7480"; port 0: a free one, see httpd_port() */
+    const char *tls_cert, *tls_key;         /* PEM files; NULL: plain HTTP, or: */
+    const char *tls_cert_pem, *tls_key_pem; /* the PEM text itself; copied, both or none */
     const struct httpd_route *routes;
     size_t route_count;
     void *ctx;                    /* for handlers, `done` and `refuse` */

@@ -68,6 +68,7 @@ struct httpd {
     struct MHD_Daemon *daemon;
     char address[128];
     uint16_t port;
+    bool tls;
     atomic_bool stopping;
     atomic_uint_fast64_t bodies;
     struct {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 
 #define WAITERS 200
 
@@ -80,6 +81,21 @@ static enum httpd_verdict page(void *ctx, struct httpd_request *req, struct http
     return HTTPD_DONE;
 }
 
+/* "0123456789" from the third on, five of them. */
+static enum httpd_verdict part_of_a_file(void *ctx, struct httpd_request *req, struct httpd_response *resp)
+{
+    (void)ctx, (void)req;
+    int fd = memfd_create("digits", MFD_CLOEXEC);
+    if (write(fd, "0123456789", 10) == 10)
+        resp->file.given = true;
+    resp->status = 206;
+    resp->content_type = "application/octet-stream";
+    resp->file.fd = fd;
+    resp->file.offset = 3;
+    resp->file.bytes = 5;
+    return HTTPD_DONE;
+}
+
 static void on_done(void *ctx, const char *method, const char *pattern, int status, uint64_t us)
 {
     (void)ctx, (void)method, (void)pattern, (void)us;
@@ -92,13 +108,10 @@ static void on_done(void *ctx, const char *method, const char *pattern, int stat
     }
 
 static const struct httpd_route routes[] = {
-    ROUTE("GET", "/things/{id}", echo),
-    ROUTE("PUT", "/things/{id}", echo),
-    ROUTE("GET", "/wait", wait_for_it),
-    ROUTE("GET", "/short", short_wait),
-    ROUTE("GET", "/events", stream),
-    ROUTE("GET", "/", page),
-    {.method = "POST", .pattern = "/things", .handler = echo, .body_max = 100},
+    ROUTE("GET", "/things/{id}", echo),    ROUTE("PUT", "/things/{id}", echo),
+    ROUTE("GET", "/wait", wait_for_it),    ROUTE("GET", "/short", short_wait),
+    ROUTE("GET", "/events", stream),       ROUTE("GET", "/", page),
+    ROUTE("GET", "/file", part_of_a_file), {.method = "POST", .pattern = "/things", .handler = echo, .body_max = 100},
 };
 
 static int set_up(void **state)
@@ -264,6 +277,17 @@ static void a_page_that_the_client_has_is_not_sent_again(void **state)
     buf_release(&request);
 }
 
+static void a_file_is_sent_from_where_and_as_far_as_was_said(void **state)
+{
+    AUTO_BUF a = ask(*state, "GET /file" END "\r\n"), head = ask(*state, "HEAD /file" END "\r\n");
+    assert_non_null(strstr(buf_str(&a), " 206 "));
+    assert_non_null(strstr(buf_str(&a), "Content-Length: 5\r\n"));
+    assert_non_null(strstr(buf_str(&a), "\r\n\r\n34567"));
+    assert_null(strstr(buf_str(&a), "345678"));
+    assert_non_null(strstr(buf_str(&head), "Content-Length: 5\r\n"));
+    assert_null(strstr(buf_str(&head), "34567"));
+}
+
 static void stopping_answers_those_who_wait(void **state)
 {
     (void)state;
@@ -327,6 +351,7 @@ int main(void)
         WITH(who_waits_long_enough_is_asked_again),
         WITH(a_stream_gives_events_as_they_come_and_ends),
         WITH(a_page_that_the_client_has_is_not_sent_again),
+        WITH(a_file_is_sent_from_where_and_as_far_as_was_said),
         cmocka_unit_test(stopping_answers_those_who_wait),
         cmocka_unit_test(routes_are_found_by_segments),
         cmocka_unit_test(addresses_that_are_none_are_refused),
