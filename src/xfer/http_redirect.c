@@ -17,7 +17,7 @@ static int check_literal(const struct xfer_policy *policy, const struct url *url
 
 int xfer_check_url(const struct xfer_policy *policy, const struct url *url, struct err *err)
 {
-    if (policy->https_only && !str_eq(url->scheme, "https")) {
+    if ((policy->https_only || policy->key_fingerprint[0]) && !str_eq(url->scheme, "https")) {
         err_set(err, ERR_REFUSED, "%s: only https is allowed here", url->host);
         return err_hint(err, "use the https:// form of the URL");
     }

@@ -23,6 +23,9 @@ struct xfer_policy {
      * cannot be read allows nothing. */
     const char *const *allow;
     const char *ca_file; /* PEM; NULL: AWS_CA_BUNDLE, SSL_CERT_FILE, else the system's */
+    /* Not "": requests go by https alone, and the server must prove that it has the public key (SubjectPublicKeyInfo,
+     * RFC 5280) of this SHA-256, in hex; nothing else of its certificate is looked at. What is no digest fits none. */
+    char key_fingerprint[65];
 };
 
 /* Whether a connection to `addr` for `host` may be opened. Pure. ERR_REFUSED names host and address and the setting

@@ -22,7 +22,8 @@ static bool same_allow(const char *const *a, const char *const *b)
 static bool same_policy(const struct xfer_policy *a, const struct xfer_policy *b)
 {
     return a->public_only == b->public_only && a->no_proxy_env == b->no_proxy_env && a->https_only == b->https_only &&
-           str_eq(a->ca_file, b->ca_file) && same_allow(a->allow, b->allow);
+           str_eq(a->ca_file, b->ca_file) && str_eq(a->key_fingerprint, b->key_fingerprint) &&
+           same_allow(a->allow, b->allow);
 }
 
 static void copy_free(struct policy_copy *c)

@@ -1,9 +1,11 @@
 /* Certificates and proxies: who is trusted, and who is asked. */
+#include "base/enc.h"
 #include "http_rig.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -13,7 +15,7 @@
 struct tls_server {
     SSL_CTX *ctx;
     int listener;
-    char url[64], ca_file[64];
+    char url[64], ca_file[64], fingerprint[65]; /* of its public key */
     unsigned answered;
     pthread_t thread;
 };
@@ -35,6 +37,17 @@ static X509 *make_certificate(EVP_PKEY *key)
     X509_EXTENSION_free(san);
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
     return x;
+}
+
+static void take_fingerprint(X509 *x, char out[65])
+{
+    unsigned char *der = NULL;
+    uint8_t hash[SHA256_DIGEST_LENGTH];
+    int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der);
+    assert_true(n > 0);
+    SHA256(der, (size_t)n, hash);
+    hex_encode(out, hash, sizeof hash);
+    OPENSSL_free(der);
 }
 
 static void serve_one(struct tls_server *s, int fd)
@@ -70,6 +83,7 @@ static void tls_start(struct tls_server *s)
     s->ctx = SSL_CTX_new(TLS_server_method());
     assert_int_equal(SSL_CTX_use_certificate(s->ctx, certificate), 1);
     assert_int_equal(SSL_CTX_use_PrivateKey(s->ctx, key), 1);
+    take_fingerprint(certificate, s->fingerprint);
     X509_free(certificate);
     EVP_PKEY_free(key);
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -91,9 +105,9 @@ static void tls_stop(struct tls_server *s)
     SSL_CTX_free(s->ctx);
 }
 
-static int ask(const char *url, const char *ca_file, struct err *err)
+static int ask_under(const char *url, const struct xfer_policy *policy, struct err *err)
 {
-    struct http_opts opts = {.policy = {.no_proxy_env = true, .ca_file = ca_file}};
+    struct http_opts opts = {.policy = *policy};
     struct http *http;
     struct waits waits = {0};
     assert_int_equal(http_open(&http, &opts, err), 0);
@@ -105,6 +119,12 @@ static int ask(const char *url, const char *ca_file, struct err *err)
     http_response_release(&resp);
     http_free(http);
     return rc < 0 ? -1 : status;
+}
+
+static int ask(const char *url, const char *ca_file, struct err *err)
+{
+    const struct xfer_policy policy = {.no_proxy_env = true, .ca_file = ca_file};
+    return ask_under(url, &policy, err);
 }
 
 static void must_trust(const struct tls_server *s, const char *ca_file)
@@ -163,6 +183,39 @@ static void a_certificate_for_another_name_is_refused(void **state)
     assert_int_equal(err.kind, ERR_PROTOCOL);
     assert_non_null(strstr(err.text, "localhost"));
     assert_int_equal(s.answered, 0);
+}
+
+static void a_named_key_is_trusted_whatever_its_certificate_says_and_no_other(void **state)
+{
+    (void)state;
+    struct tls_server s;
+    struct err err = ERR_INIT;
+    struct xfer_policy policy = {.no_proxy_env = true};
+    char url[64];
+    tls_start(&s);
+    snprintf(policy.key_fingerprint, sizeof policy.key_fingerprint, "%s", s.fingerprint);
+    snprintf(url, sizeof url, "https://localhost%s", strrchr(s.url, ':'));
+    assert_int_equal(ask_under(s.url, &policy, &err), 200);
+    assert_int_equal(ask_under(url, &policy, &err), 200);
+    policy.key_fingerprint[0] = policy.key_fingerprint[0] == '0' ? '1' : '0';
+    policy.ca_file = s.ca_file; /* counts for nothing then */
+    assert_int_equal(ask_under(s.url, &policy, &err), -1);
+    assert_int_equal(err.kind, ERR_PROTOCOL);
+    err_clear(&err);
+    snprintf(policy.key_fingerprint, sizeof policy.key_fingerprint, "no digest");
+    assert_int_equal(ask_under(s.url, &policy, &err), -1);
+    tls_stop(&s);
+    assert_int_equal(s.answered, 2);
+}
+
+static void where_a_key_is_named_nothing_is_asked_without_tls(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct xfer_policy policy = {.no_proxy_env = true};
+    memset(policy.key_fingerprint, '0', sizeof policy.key_fingerprint - 1);
+    assert_int_equal(ask_under("http://127.0.0.1:9/", &policy, &err), -1);
+    assert_int_equal(err.kind, ERR_REFUSED);
 }
 
 /* ---- proxies ---- */
@@ -264,6 +317,8 @@ int main(void)
         cmocka_unit_test(an_unknown_certificate_is_refused_at_once_with_the_way_to_trust_it),
         cmocka_unit_test(certificates_are_trusted_by_policy_then_by_environment),
         cmocka_unit_test(a_certificate_for_another_name_is_refused),
+        cmocka_unit_test(a_named_key_is_trusted_whatever_its_certificate_says_and_no_other),
+        cmocka_unit_test(where_a_key_is_named_nothing_is_asked_without_tls),
         cmocka_unit_test(the_proxy_of_the_environment_is_used_for_ones_own_requests),
         cmocka_unit_test(a_proxy_that_is_not_vouched_for_is_not_used),
         cmocka_unit_test(a_private_proxy_serves_a_public_only_policy_only_where_it_is_allowed),
