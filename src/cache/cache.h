@@ -100,6 +100,12 @@ struct cache_verified {
  * content. */
 int cache_fill_commit(struct cache_fill *f, const struct cache_origin *origin, uint64_t size,
                       const struct cache_verified *how, struct cache_blob *out, struct err *err);
+/* From now on its bytes may come from several places that nobody vouches for alone: whoever fills it checks them in the
+ * end against this digest, stated by the origin. Parts are resumed only by a fill that is bound to the same. Before
+ * cache_fill_open(). */
+void cache_fill_bind(struct cache_fill *f, const struct digest_value *stated);
+/* Forget what was written; the fill goes on with cache_fill_open(). */
+void cache_fill_wipe(struct cache_fill *f);
 /* Give up: keep = true leaves the partial for a later resume. */
 void cache_fill_abandon(struct cache_fill *f, bool keep);
 /* Until all that was committed is in the index, and, for a durable cache, on disk (syncfs). What was stored since the
@@ -171,6 +177,14 @@ int cache_reserve(struct cache *c, struct cache_lease *lease, uint64_t bytes, ui
 /* Pins. `by` says who ("user", "market nvidia-3090"). */
 int cache_pin(struct cache *c, const char *snapshot, const char *by, struct err *err);
 int cache_unpin(struct cache *c, const char *snapshot, const char *by, struct err *err);
+
+/* For other machines. Each blob that is known by its SHA-256, the newest first, until `each` gives -1. */
+int cache_blobs(struct cache *c, size_t max, int (*each)(void *ctx, const char *sha256, struct err *err), void *ctx,
+                struct err *err);
+/* The whole content of the blob that `origin` led to, if its SHA-256 (hex) is this: who can only name a digest gets
+ * nothing. `fd` is the caller's, and is readable whatever becomes of the blob. ERR_NOTFOUND. */
+int cache_blob_open(struct cache *c, const struct cache_origin *origin, const char *sha256, int *fd, uint64_t *size,
+                    struct err *err);
 
 /* Administration; all give JSON so that --json and tables show the same. Snapshot ids may be abbreviated (≥ 6 digits).
  */

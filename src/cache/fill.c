@@ -18,6 +18,7 @@ struct cache_fill {
     bool versioned;
     int fd, map_fd; /* -1: not yet opened, no map */
     struct partmap *map;
+    char bound[DIGEST_HEX_MAX]; /* the digest that the bytes will be checked against; "": by whoever fetches them */
 };
 
 static void partial_name(char out[PARTIAL_NAME_MAX], const struct cache_fill *f, const char *suffix)
@@ -132,14 +133,15 @@ static int open_partial(const struct cache_fill *f, const char *suffix, struct e
     return fs_open_beneath(f->cache->partial_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600, err);
 }
 
-/* The map is bound to the origin and to this boot of the machine. */
+/* The map is bound to the origin, to this boot of the machine, and to the digest where there is one. */
 static int open_map(struct cache_fill *f, uint64_t size, uint64_t part_bytes, struct err *err)
 {
-    char identity[ORIGIN_KEY_MAX + 24];
+    char identity[ORIGIN_KEY_MAX + DIGEST_HEX_MAX + 24];
     f->map_fd = open_partial(f, "map", err);
     if (f->map_fd < 0)
         return -1;
-    int n = snprintf(identity, sizeof identity, "%s %lld", f->key, (long long)f->cache->boot_id);
+    int n = snprintf(identity, sizeof identity, "%s %lld%s%s", f->key, (long long)f->cache->boot_id,
+                     *f->bound ? " " : "", f->bound);
     return partmap_open(&f->map, f->map_fd, size, part_bytes, (struct span){identity, (size_t)n}, err);
 }
 
@@ -302,6 +304,17 @@ int cache_fill_commit(struct cache_fill *f, const struct cache_origin *origin, u
     close_files(f);
     free(f);
     return writer_add(c, p, err) < 0 ? err_wrap(err, "cache") : 0; /* the locks go on with `p` */
+}
+
+void cache_fill_bind(struct cache_fill *f, const struct digest_value *stated)
+{
+    digest_hex(f->bound, stated);
+}
+
+void cache_fill_wipe(struct cache_fill *f)
+{
+    close_files(f);
+    unlink_both(f);
 }
 
 void cache_fill_abandon(struct cache_fill *f, bool keep)
