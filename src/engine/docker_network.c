@@ -119,13 +119,15 @@ int docker_network_ensure(void *self, struct engine_network *out, struct err *er
     return found > 0 ? 0 : found < 0 ? -1 : make(d, out, err);
 }
 
-/* The engine's bridges are in its own network namespace, which is its process's. */
+/* The engine's bridges are in its process's network namespace. Each has files of its own in /proc/PID/net, which
+ * anybody may look at; the name of the namespace itself, /proc/PID/ns/net, is for those alone who may trace the engine.
+ */
 static bool shares_our_network(const struct docker *d)
 {
     char path[64];
     struct stat theirs, ours;
-    snprintf(path, sizeof path, "/proc/%d/ns/net", (int)d->served_by);
-    return d->served_by > 0 && stat(path, &theirs) == 0 && stat("/proc/self/ns/net", &ours) == 0 &&
+    snprintf(path, sizeof path, "/proc/%d/net/dev", (int)d->served_by);
+    return d->served_by > 0 && stat(path, &theirs) == 0 && stat("/proc/self/net/dev", &ours) == 0 &&
            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 

@@ -63,7 +63,9 @@ void filter_rules(struct buf *out, const struct engine_network *network, const c
 {
     add_replacement(out, "inet", network->bridge);
     add_refused(out);
-    buf_adds(out, "\tchain known {\n\t\tct state established,related accept\n\t\tmeta nfproto != ipv4 " NO "\n");
+    /* Options may hold a source route: the address that is judged is not where it goes then. Nobody needs them. */
+    buf_adds(out, "\tchain known {\n\t\tmeta nfproto != ipv4 " NO "\n\t\tip hdrlength != 5 " NO "\n"
+                  "\t\tct state established accept\n");
     add_resolvers(out, resolvers);
     add_exceptions(out, allow, true);
     buf_adds(out, "\t}\n\tchain to_this_machine {\n\t\tjump known\n\t\t" NO "\n\t}\n"
@@ -73,12 +75,12 @@ void filter_rules(struct buf *out, const struct engine_network *network, const c
     add_hook(out, "input", network->bridge, "to_this_machine");
     add_hook(out, "forward", network->bridge, "to_others");
     buf_adds(out, "}\n");
-    /* What one port of a bridge sends to another never comes by the hooks above. */
+    /* What one port of a bridge sends to another never comes by the hooks above, be it for one or, as broadcasts, for
+     * all. Its addresses tell this bridge from others: not all kernels can be asked for the name. */
     add_replacement(out, "bridge", network->bridge);
-    buf_addf(out,
-             "\tchain forward {\n\t\ttype filter hook forward priority filter - 5; policy accept;\n"
-             "\t\tip daddr %s drop\n\t\tether type arp arp daddr ip %s drop\n\t}\n}\n",
-             network->subnet, network->subnet);
+    buf_adds(out, "\tchain forward {\n\t\ttype filter hook forward priority filter - 5; policy accept;\n");
+    buf_addf(out, "\t\tip saddr %s drop\n\t\tip daddr %s drop\n\t\tether type arp arp daddr ip %s drop\n\t}\n}\n",
+             network->subnet, network->subnet, network->subnet);
 }
 
 static void add_resolver(struct filter_resolvers *r, struct span address)

@@ -153,6 +153,51 @@ static void gpus_that_the_engine_does_not_offer_are_refused_with_a_way_out(void 
     assert_fails(create_plan_check(&p, &err), &err, ERR_INVALID);
 }
 
+static void on_a_network_of_berths_own_there_are_no_raw_sockets_and_no_ipv6(void **state)
+{
+    struct engine_container c = {.network = "berth-filtered"};
+    struct create_plan p = {.c = &c, .image = "i", .mounts = &no_mounts, .has_ipv6 = true};
+    struct err err = ERR_INIT;
+    (void)state;
+    AUTO_JSON docker = docker_create_body(&p, &err);
+    assert_string_equal(member(docker, "NetworkMode"), "\"berth-filtered\"");
+    assert_string_equal(member(docker, "CapDrop"), "[\"NET_RAW\"]");
+    assert_string_equal(member(docker, "Sysctls"), "{\"net.ipv6.conf.all.disable_ipv6\":\"1\"}");
+    AUTO_JSON podman = podman_create_body(&p, &err);
+    assert_string_equal(member(podman, "netns"), "{\"nsmode\":\"bridge\"}");
+    assert_string_equal(member(podman, "Networks"), "{\"berth-filtered\":{}}");
+    assert_string_equal(member(podman, "cap_drop"), "[\"NET_RAW\"]");
+    assert_string_equal(member(podman, "sysctl"), "{\"net.ipv6.conf.all.disable_ipv6\":\"1\"}");
+}
+
+static void what_the_kernel_does_not_have_is_not_switched_off(void **state)
+{
+    struct engine_container c = {.network = "berth-filtered"};
+    struct create_plan p = {.c = &c, .image = "i", .mounts = &no_mounts};
+    struct err err = ERR_INIT;
+    (void)state;
+    AUTO_JSON docker = docker_create_body(&p, &err);
+    AUTO_JSON podman = podman_create_body(&p, &err);
+    assert_null(json_object_get(json_object_get(docker, "HostConfig"), "Sysctls"));
+    assert_null(json_object_get(podman, "sysctl"));
+    assert_string_equal(member(docker, "CapDrop"), "[\"NET_RAW\"]");
+    assert_string_equal(member(podman, "cap_drop"), "[\"NET_RAW\"]");
+}
+
+static void no_network_is_none_whatever_network_is_named(void **state)
+{
+    struct engine_container c = {.network = "berth-filtered", .network_none = true};
+    struct create_plan p = {.c = &c, .image = "i", .mounts = &no_mounts, .has_ipv6 = true};
+    struct err err = ERR_INIT;
+    (void)state;
+    AUTO_JSON docker = docker_create_body(&p, &err);
+    AUTO_JSON podman = podman_create_body(&p, &err);
+    assert_string_equal(member(docker, "NetworkMode"), "\"none\"");
+    assert_null(json_object_get(json_object_get(docker, "HostConfig"), "Sysctls"));
+    assert_string_equal(member(podman, "netns"), "{\"nsmode\":\"none\"}");
+    assert_null(json_object_get(podman, "Networks"));
+}
+
 static void values_that_json_cannot_carry_are_refused(void **state)
 {
     static const char *const bad[] = {"A=\xff", NULL};
@@ -174,6 +219,9 @@ int main(void)
         cmocka_unit_test(what_was_not_asked_is_left_to_the_image_and_the_engine),
         cmocka_unit_test(gpus_are_asked_for_by_number_or_by_device),
         cmocka_unit_test(gpus_that_the_engine_does_not_offer_are_refused_with_a_way_out),
+        cmocka_unit_test(on_a_network_of_berths_own_there_are_no_raw_sockets_and_no_ipv6),
+        cmocka_unit_test(what_the_kernel_does_not_have_is_not_switched_off),
+        cmocka_unit_test(no_network_is_none_whatever_network_is_named),
         cmocka_unit_test(values_that_json_cannot_carry_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

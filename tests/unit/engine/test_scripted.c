@@ -4,9 +4,12 @@
 
 #include "engine/engine.h"
 
+#include <sys/syscall.h>
+
 #define CANARY       "c4n4ry-s3cret"
 #define ROUTES_MAX   12
 #define REQUESTS_MAX 32
+#define NOBODY       65534
 #define ID           "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static const char docker_ping[] = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nServer: Docker/20.10.24 (linux)\r\n"
@@ -409,6 +412,107 @@ static void podmans_own_api_makes_podmans_containers(void **state)
     assert_contains(request_of(p, "POST /v4.0.0/libpod/"), "\"name\":\"n\"");
 }
 
+/* ---- a network of berth's own ---- */
+
+/* Only engines of root's are asked for one. */
+static void open_roots(struct played *p)
+{
+    struct err err = ERR_INIT;
+    if (geteuid() != 0)
+        skip();
+    assert_works(open_it(p, &err), &err);
+}
+
+static void the_network_that_is_there_is_taken(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine_network n;
+    open_roots(p);
+    route(p, "GET /v1.41/networks/berth-filtered", 200,
+          "{\"Driver\":\"bridge\",\"EnableIPv6\":false,\"IPAM\":{\"Config\":[{\"Subnet\":\"172.20.0.0/16\"}]},"
+          "\"Options\":{\"com.docker.network.bridge.name\":\"berthf0000abcd\"}}");
+    assert_works(engine_network_ensure(p->engine, &n, &err), &err);
+    assert_string_equal(n.name, "berth-filtered");
+    assert_string_equal(n.bridge, "berthf0000abcd");
+    assert_string_equal(n.subnet, "172.20.0.0/16");
+    assert_null(request_of(p, "POST"));
+}
+
+static void a_network_of_that_name_that_is_not_berths_is_left_alone(void **state)
+{
+    static const char *const others[] = {
+        "{\"driver\":\"macvlan\",\"network_interface\":\"berthf01\",\"subnets\":[{\"subnet\":\"10.9.0.0/24\"}]}",
+        "{\"driver\":\"bridge\",\"network_interface\":\"podman1\",\"subnets\":[{\"subnet\":\"10.9.0.0/24\"}]}",
+        "{\"driver\":\"bridge\",\"network_interface\":\"berthf\\\" x\",\"subnets\":[{\"subnet\":\"10.9.0.0/24\"}]}",
+        "{\"driver\":\"bridge\",\"network_interface\":\"berthf01\",\"subnets\":[{\"subnet\":\"fd00::/64\"}]}",
+        "{\"driver\":\"bridge\",\"network_interface\":\"berthf01\",\"subnets\":[{\"subnet\":\"10.9.0.0/24 x\"}]}",
+        "{\"driver\":\"bridge\",\"network_interface\":\"berthf01\",\"subnets\":[]}",
+        "{\"driver\":\"bridge\",\"network_interface\":\"berthf01\",\"subnets\":[{\"subnet\":\"10.9.0.0/24\"},"
+        "{\"subnet\":\"10.8.0.0/24\"}]}",
+        "{\"driver\":\"bridge\",\"network_interface\":\"berthf01\",\"ipv6_enabled\":true,"
+        "\"subnets\":[{\"subnet\":\"10.9.0.0/24\"}]}",
+        "{}"};
+    struct played *p = *state;
+    struct engine_network n;
+    p->ping = podman_ping;
+    open_roots(p);
+    route(p, "GET /v4.0.0/libpod/networks/berth-filtered/json", 200, "");
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        struct err err = ERR_INIT;
+        p->routes[0].body = others[i];
+        if (engine_network_ensure(p->engine, &n, &err) == 0)
+            fail_msg("taken: %s", others[i]);
+        assert_int_equal(err.kind, ERR_EXISTS);
+        assert_contains(err.hint, "remove it");
+    }
+    assert_null(request_of(p, "POST"));
+}
+
+static void a_network_is_made_without_ipv6_on_a_bridge_of_a_known_name(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine_network n;
+    open_roots(p);
+    route(p, "POST /v1.41/networks/create", 500, "{\"message\":\"no address pool\"}");
+    assert_int_equal(engine_network_ensure(p->engine, &n, &err), -1);
+    assert_contains(err.text, "no address pool");
+    const char *asked = request_of(p, "POST /v1.41/networks/create");
+    assert_non_null(asked);
+    assert_contains(asked, "\"EnableIPv6\":false");
+    assert_contains(asked, "\"com.docker.network.bridge.name\":\"berthf");
+    assert_contains(asked, "\"com.docker.network.bridge.enable_icc\":\"false\"");
+}
+
+/* Whoever listens then is not root, whoever this is. Of this thread alone: libc would disturb the others. */
+static void listen_as_a_user(struct played *p)
+{
+    if (geteuid() != 0)
+        return;
+    loopback_stop(p->server);
+    loopback_free(p->server);
+    unlink(p->socket);
+    assert_int_equal(chown(p->scratch.path, NOBODY, NOBODY), 0);
+    assert_int_equal(syscall(SYS_setresuid, -1, NOBODY, -1), 0);
+    p->server = loopback_start(play, p, p->socket);
+    assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
+    assert_non_null(p->server);
+}
+
+static void a_rootless_engine_is_not_asked_for_a_network(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    struct engine_network n;
+    listen_as_a_user(p);
+    assert_works(open_it(p, &err), &err);
+    assert_int_equal(engine_network_ensure(p->engine, &n, &err), -1);
+    assert_int_equal(err.kind, ERR_UNSUPPORTED);
+    assert_contains(err.text, "rootless");
+    assert_null(request_of(p, "GET /v1.41/networks"));
+}
+
 #define played_test(f) cmocka_unit_test_setup_teardown(f, played_open, played_close)
 
 int main(void)
@@ -427,6 +531,10 @@ int main(void)
         played_test(a_wait_that_ends_with_bad_news_is_an_error),
         played_test(output_that_is_cut_or_garbled_ends_the_run_and_kills_the_container),
         played_test(an_engine_that_says_nothing_sensible_is_a_protocol_error),
+        played_test(the_network_that_is_there_is_taken),
+        played_test(a_network_of_that_name_that_is_not_berths_is_left_alone),
+        played_test(a_network_is_made_without_ipv6_on_a_bridge_of_a_known_name),
+        played_test(a_rootless_engine_is_not_asked_for_a_network),
         played_test(podmans_own_api_makes_podmans_containers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

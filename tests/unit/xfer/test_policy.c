@@ -175,6 +175,101 @@ static void other_address_families_are_refused(void **state)
     assert_int_equal(policy_check_address(&p, "h", (struct sockaddr *)&in, 4, &short_err), -1);
 }
 
+/* First and last address of "a.b.c.d/n". */
+static void ends_of(const char *range, char first[INET_ADDRSTRLEN], char last[INET_ADDRSTRLEN])
+{
+    unsigned bits = 0;
+    assert_int_equal(sscanf(range, "%15[0-9.]/%u", first, &bits), 2);
+    assert_in_range(bits, 1, 32);
+    struct in_addr a;
+    assert_int_equal(inet_pton(AF_INET, first, &a), 1);
+    uint32_t rest = (uint32_t)((UINT64_C(1) << (32 - bits)) - 1);
+    assert_int_equal(ntohl(a.s_addr) & rest, 0);
+    a.s_addr |= htonl(rest);
+    assert_non_null(inet_ntop(AF_INET, &a, last, INET_ADDRSTRLEN));
+}
+
+static bool is_in_a_range(const char *address)
+{
+    char range[POLICY_RANGE_MAX];
+    struct in_addr a;
+    assert_int_equal(inet_pton(AF_INET, address, &a), 1);
+    for (size_t i = 0; policy_range_v4(i, range); i++) {
+        char first[INET_ADDRSTRLEN], last[INET_ADDRSTRLEN];
+        struct in_addr from, to;
+        ends_of(range, first, last);
+        assert_int_equal(inet_pton(AF_INET, first, &from), 1);
+        assert_int_equal(inet_pton(AF_INET, last, &to), 1);
+        if (ntohl(a.s_addr) >= ntohl(from.s_addr) && ntohl(a.s_addr) <= ntohl(to.s_addr))
+            return true;
+    }
+    return false;
+}
+
+static void the_ranges_for_filters_are_those_that_are_refused_here(void **state)
+{
+    (void)state;
+    struct xfer_policy p = {.public_only = true};
+    char range[POLICY_RANGE_MAX];
+    size_t n = 0;
+    for (; policy_range_v4(n, range); n++) {
+        char first[INET_ADDRSTRLEN], last[INET_ADDRSTRLEN];
+        ends_of(range, first, last);
+        if (passes(&p, "h", first, 80) || passes(&p, "h", last, 80))
+            fail_msg("%s is public here", range);
+    }
+    assert_in_range(n, 1, 100);
+    static const char *const places[] = {
+        "0.0.0.0",        "9.255.255.255",   "10.255.255.255", "11.0.0.0",       "100.63.255.255", "100.64.0.0",
+        "100.128.0.0",    "127.0.0.1",       "168.63.129.16",  "168.63.129.17",  "169.254.1.1",    "172.15.255.255",
+        "172.31.255.255", "172.32.0.0",      "192.0.0.8",      "192.0.2.1",      "192.88.99.1",    "192.167.255.255",
+        "192.168.0.0",    "198.17.255.255",  "198.19.255.255", "198.51.100.1",   "203.0.113.1",    "223.255.255.255",
+        "224.0.0.0",      "239.255.255.255", "240.0.0.0",      "255.255.255.255"};
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        if (is_in_a_range(places[i]) == passes(&p, "h", places[i], 80))
+            fail_msg("%s is seen differently", places[i]);
+}
+
+static void exceptions_for_filters_are_entries_that_name_ipv4_addresses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *entry, *range;
+        uint16_t port;
+    } good[] = {
+        {"10.1.2.3", "10.1.2.3/32", 0},         {" 10.1.2.3 ", "10.1.2.3/32", 0},
+        {"10.1.2.3:8080", "10.1.2.3/32", 8080}, {"10.1.2.3:65535", "10.1.2.3/32", 65535},
+        {"10.1.2.3/16", "10.1.0.0/16", 0},      {"0.0.0.0/0", "0.0.0.0/0", 0},
+        {"::ffff:10.9.8.7", "10.9.8.7/32", 0},  {"[::ffff:10.9.8.7]:80", "10.9.8.7/32", 80},
+    };
+    struct policy_exception x;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        if (!policy_exception_v4(good[i].entry, &x))
+            fail_msg("%s is none", good[i].entry);
+        assert_string_equal(x.range, good[i].range);
+        assert_int_equal(x.port, good[i].port);
+    }
+    static const char *const none[] = {"",
+                                       "nas.local",
+                                       "nas.local:80",
+                                       "10.1.2",
+                                       "10.1.2.3:0",
+                                       "10.1.2.3:65536",
+                                       "10.1.2.3:x",
+                                       "10.0.0.0/33",
+                                       "10.0.0.0/",
+                                       "10.0.0.0/8:80",
+                                       "::1",
+                                       "[::1]:80",
+                                       "fd00::/8",
+                                       "::/0",
+                                       "10.1.2.3 accept",
+                                       "/8"};
+    for (size_t i = 0; i < ARRAY_LEN(none); i++)
+        if (policy_exception_v4(none[i], &x))
+            fail_msg("%s is %s", none[i], x.range);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +280,8 @@ int main(void)
         cmocka_unit_test(the_allow_list_takes_hosts_ports_addresses_and_ranges),
         cmocka_unit_test(a_range_of_all_ipv4_does_not_open_ipv6),
         cmocka_unit_test(other_address_families_are_refused),
+        cmocka_unit_test(the_ranges_for_filters_are_those_that_are_refused_here),
+        cmocka_unit_test(exceptions_for_filters_are_entries_that_name_ipv4_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
