@@ -114,7 +114,7 @@ int market_token_first(struct market *m, char token[SEAL_TOKEN_MAX], struct err 
 struct market_token_opts {
     enum market_role role;
     const char *name;   /* NULL: "" */
-    const char *market; /* NULL: any; needed for node and join */
+    const char *market; /* NULL: any; needed for node and join, refused for operator */
     int64_t ttl_ms;     /* 0: for ever */
 };
 /* For operators. → {"token", "id", "role", "name", "market", "created_ms", "expires_ms"} */

@@ -98,6 +98,8 @@ static int check_new(const struct market_token_opts *o, struct err *err)
     bool of_node = o->role == MARKET_NODE || o->role == MARKET_JOIN;
     if (of_node && str_empty(o->market))
         return err_set(err, ERR_INVALID, "market: a %s token is for one market", roles[o->role].word);
+    if (o->role == MARKET_OPERATOR && !str_empty(o->market)) /* nothing that operators do ends at a market */
+        return err_set(err, ERR_INVALID, "market: an operator token is for all markets");
     if (o->market && o->market[0] && check_address("market", o->market, err) < 0)
         return -1;
     if (o->name && strlen(o->name) >= MARKET_NAME_MAX)

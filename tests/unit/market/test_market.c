@@ -38,6 +38,17 @@ static void a_revoked_or_expired_token_opens_nothing(void **state)
     json_decref(out);
 }
 
+static void a_token_says_for_which_markets_it_is(void **state)
+{
+    struct world *w = *state;
+    static const struct market_token_opts wrong[] = {
+        {.role = MARKET_NODE}, {.role = MARKET_JOIN}, {.role = MARKET_OPERATOR, .market = MARKET}};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        REFUSES(ERR_INVALID, market_token_new(w->m, &w->manager, &wrong[i], NULL, &err));
+    assert_string_equal(caller_of(w, MARKET_POSTER, MARKET).market, MARKET);
+    assert_string_equal(caller_of(w, MARKET_OPERATOR, NULL).market, "");
+}
+
 static void lists_come_in_pages(void **state)
 {
     struct world *w = *state;
@@ -850,6 +861,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MARKET_TEST(only_the_first_operator_token_is_free),
         MARKET_TEST(a_revoked_or_expired_token_opens_nothing),
+        MARKET_TEST(a_token_says_for_which_markets_it_is),
         MARKET_TEST(lists_come_in_pages),
         MARKET_TEST(a_poster_sees_its_own_jobs_only),
         MARKET_TEST(a_node_writes_only_what_it_holds),
