@@ -76,7 +76,8 @@ int value_url(struct span s, struct err *err)
 
 bool value_url_is_signed(const char *url)
 {
-    static const char *const marks[] = {"X-Amz-Signature=", "X-Goog-Signature=", "Signature=", "sig=", "token="};
+    static const char *const marks[] = {
+        "signature=", "sig=", "token=", "api_key=", "apikey=", "password=", "passwd=", "secret="};
     const char *query = url ? strchr(url, '?') : NULL;
     for (size_t i = 0; query && i < ARRAY_LEN(marks); i++)
         if (strcasestr(query, marks[i]))

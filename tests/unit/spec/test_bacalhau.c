@@ -233,6 +233,8 @@ static void each_source_type_becomes_its_kind(void **state)
     assert_string_equal(in->target, "/in");
     AUTO_JOB signed_url = must_parse(SOURCE("urldownload", "            URL: https://h/x?X-Amz-Signature=1\n"));
     assert_true(signed_url->ops[0].inputs[0].url.presigned);
+    AUTO_JOB keyed = must_parse(SOURCE("urldownload", "            URL: https://h/x?version=2&api_key=1\n"));
+    assert_true(keyed->ops[0].inputs[0].url.presigned);
     AUTO_JOB presigned = must_parse(SOURCE("s3PreSigned", "            PreSignedURL: https://h/x?sig=1\n"));
     assert_int_equal(presigned->ops[0].inputs[0].kind, SOURCE_PRESIGNED);
     assert_true(presigned->ops[0].inputs[0].url.presigned);
