@@ -85,10 +85,10 @@ void filter_rules(struct buf *out, const struct engine_network *network, const c
 
 static void add_resolver(struct filter_resolvers *r, struct span address)
 {
-    char *text = r->v4[r->n];
-    uint8_t four[4];
     if (r->n == FILTER_RESOLVERS_MAX || address.n >= sizeof r->v4[0])
         return;
+    char *text = r->v4[r->n];
+    uint8_t four[4];
     memcpy(text, address.p, address.n);
     text[address.n] = '\0';
     if (inet_pton(AF_INET, text, four) != 1 || four[0] == 127)
