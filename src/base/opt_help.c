@@ -2,6 +2,7 @@
 
 #define HELP_WIDTH_DEFAULT 80
 #define HELP_WIDTH_MIN     40
+#define MEANING_MAX        1024
 #define HELP_COLUMN_MAX    30 /* where the sentences start at most; longer options get a line of their own */
 
 static const char *meta_of(const struct opt *o)
@@ -78,8 +79,27 @@ static size_t help_column(const struct opt *opts)
     return column ? column : HELP_COLUMN_MAX;
 }
 
+/* What the option means; where a name stands for its choices, with these: "When to pull (missing, always or never)". */
+static void add_meaning(struct buf *out, const struct opt *o)
+{
+    buf_adds(out, o->help ? o->help : "");
+    if (o->type != OPT_CHOICE || !o->meta)
+        return;
+    struct span rest = span_of(o->choices), choice;
+    const char *before = " (", *last = "";
+    while (span_cut(rest, '|', &choice, &rest)) {
+        buf_addf(out, "%s%.*s", before, SPAN_FMT(choice));
+        before = ", ";
+        last = " or ";
+    }
+    buf_addf(out, "%s%.*s)", *last ? last : before, SPAN_FMT(choice));
+}
+
 static void add_option_help(struct buf *out, const struct opt *o, size_t column, size_t width)
 {
+    AUTO_BUF meaning;
+    buf_init(&meaning, MEANING_MAX);
+    add_meaning(&meaning, o);
     size_t left = left_columns(o);
     add_left(out, o);
     if (left + 2 > column) {
@@ -87,7 +107,7 @@ static void add_option_help(struct buf *out, const struct opt *o, size_t column,
         left = 0;
     }
     add_spaces(out, column - left);
-    wrap(out, span_of(o->help ? o->help : ""), column, column, width);
+    wrap(out, buf_span(&meaning), column, column, width);
 }
 
 static bool any_shown(const struct opt *opts)
@@ -165,8 +185,11 @@ static void add_option_man(struct buf *out, const struct opt *o)
         add_scdoc(out, meta_of(o));
         buf_addc(out, '_');
     }
+    AUTO_BUF meaning;
+    buf_init(&meaning, MEANING_MAX);
+    add_meaning(&meaning, o);
     buf_adds(out, "\n\t");
-    add_scdoc(out, o->help ? o->help : "");
+    add_scdoc(out, buf_str(&meaning));
     buf_addc(out, '\n');
 }
 

@@ -251,6 +251,30 @@ static void the_man_page_marks_and_escapes(void **state)
     assert_null(strstr(buf_str(&out), "debug-internals"));
 }
 
+static void choices_that_have_a_name_are_told_with_the_meaning(void **state)
+{
+    (void)state;
+    static const char *when, *kind;
+    static const struct opt choosy[] = {
+        {.name = "colour",
+         .type = OPT_CHOICE,
+         .into = &when,
+         .meta = "WHEN",
+         .choices = "auto|always|never",
+         .help = "When"},
+        {.name = "kind", .type = OPT_CHOICE, .into = &kind, .meta = "KIND", .choices = "only", .help = "Which"},
+        {0},
+    };
+    AUTO_BUF help, man;
+    buf_init(&help, 10000);
+    buf_init(&man, 10000);
+    opt_help(&command, choosy, 0, &help);
+    opt_man(&command, choosy, &man);
+    assert_contains(buf_str(&help), "      --colour WHEN  When (auto, always or never)\n");
+    assert_contains(buf_str(&help), "      --kind KIND    Which (only)\n");
+    assert_contains(buf_str(&man), "*--colour* _WHEN_\n\tWhen (auto, always or never)\n");
+}
+
 static void completion_offers_what_fits(void **state)
 {
     (void)state;
@@ -293,6 +317,7 @@ int main(void)
         cmocka_unit_test(help_is_aligned_and_wrapped),
         cmocka_unit_test(a_command_without_options_or_story_has_short_help),
         cmocka_unit_test(the_man_page_marks_and_escapes),
+        cmocka_unit_test(choices_that_have_a_name_are_told_with_the_meaning),
         cmocka_unit_test(completion_offers_what_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
