@@ -95,6 +95,20 @@ static int print_result(const struct listing *l, const json_t *warnings, const s
     return cli_print_json(json_incref(result), err);
 }
 
+static void tell(struct ui *ui, const struct listing *l, uint64_t ms)
+{
+    char bytes[HUMAN_MAX], time[HUMAN_MAX], rate[HUMAN_MAX];
+    const char *s = l->count == 1 ? "" : "s";
+    human_bytes(bytes, l->bytes);
+    if (a.dry_run)
+        ui_note(ui, "would fetch %" PRIu64 " file%s, %s", l->count, s, bytes);
+    else if (l->count == 0)
+        ui_note(ui, "nothing to fetch: all is there (%s)", human_duration(time, ms));
+    else
+        ui_note(ui, "fetched %" PRIu64 " file%s, %s, in %s (%s/s)", l->count, s, bytes, human_duration(time, ms),
+                human_bytes(rate, ms ? l->bytes * 1000 / ms : 0));
+}
+
 static int fetch(struct cli *cli, struct wiring *w, struct ui *ui, const struct input *inputs, size_t n,
                  const char *dir, struct err *err)
 {
@@ -115,13 +129,10 @@ static int fetch(struct cli *cli, struct wiring *w, struct ui *ui, const struct 
     int rc = stage_fetch(s, &fo, err);
     uint64_t ms = clock_mono_ms() - start;
     ui_stage(ui, NULL, 0);
-    char bytes[HUMAN_MAX], time[HUMAN_MAX], rate[HUMAN_MAX];
     if (rc == 0 && globals.json)
         rc = print_result(&listing, texts, s, n, dir, ms, err);
     else if (rc == 0)
-        ui_note(ui, "%s%" PRIu64 " file%s, %s, in %s (%s/s)", a.dry_run ? "would fetch " : "fetched ", listing.count,
-                listing.count == 1 ? "" : "s", human_bytes(bytes, listing.bytes), human_duration(time, ms),
-                human_bytes(rate, ms ? listing.bytes * 1000 / ms : 0));
+        tell(ui, &listing, ms);
     json_decref(listing.files);
     stage_free(s);
     return rc;

@@ -170,7 +170,8 @@ static void on_stage(void *ctx, const struct stage *stage, size_t inputs)
 static int tell(struct ui *ui, const struct job_got *got, const char *dir, uint64_t ms, struct err *err)
 {
     char bytes[HUMAN_MAX], time[HUMAN_MAX];
-    ui_note(ui, "%s: %" PRIu64 " files, %s, %s, in %s", dir, got->totals.files, human_bytes(bytes, got->totals.bytes),
+    ui_note(ui, "%s: %" PRIu64 " file%s, %s, %s, in %s", dir, got->totals.files, got->totals.files == 1 ? "" : "s",
+            human_bytes(bytes, got->totals.bytes),
             got->verified ? "verified" : "not verified (no checksum of it is known)", human_duration(time, ms));
     if (!globals.json)
         return 0;

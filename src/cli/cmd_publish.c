@@ -167,8 +167,8 @@ static int tell(struct ui *ui, const struct publish_result *r, uint64_t ms, stru
     if (!published)
         return -1;
     publishing_note(ui, published);
-    ui_note(ui, "%" PRIu64 " files, %s, stored as %s, in %s", r->totals.files, human_bytes(bytes, r->totals.bytes),
-            human_bytes(stored, r->stored_bytes), human_duration(time, ms));
+    ui_note(ui, "%" PRIu64 " file%s, %s, stored as %s, in %s", r->totals.files, r->totals.files == 1 ? "" : "s",
+            human_bytes(bytes, r->totals.bytes), human_bytes(stored, r->stored_bytes), human_duration(time, ms));
     if (globals.json)
         return cli_print_json(published, err);
     json_decref(published);

@@ -61,10 +61,13 @@ static int open_folder(struct stage *s, const struct stage_fetch_opts *opts, str
 
 int stage_fetch(struct stage *s, const struct stage_fetch_opts *opts, struct err *err)
 {
+    bool was_there = access(opts->dir, F_OK) == 0;
     if (open_folder(s, opts, err) < 0)
         return err_wrap(err, "fetch to %s", opts->dir);
     int rc = stage_run_inputs(s, err);
     if (s->folder.dir_fd >= 0)
         unlinkat(s->folder.dir_fd, PARTIAL_FOLDER, AT_REMOVEDIR); /* stays while it holds something to resume */
+    if (rc < 0 && !was_there && s->folder.dir_fd >= 0)
+        rmdir(opts->dir); /* likewise */
     return rc;
 }
