@@ -164,3 +164,14 @@ int json_put_u64(json_t *obj, const char *key, uint64_t value, struct err *err)
         return err_set(err, ERR_LIMIT, "the value of \"%s\" is above what JSON numbers hold here", key);
     return json_put(obj, key, json_integer((json_int_t)value), err);
 }
+
+void json_wipe(json_t *value)
+{
+    const char *key;
+    size_t i;
+    json_t *item;
+    if (json_is_string(value))
+        mem_wipe((char *)json_string_value(value), json_string_length(value));
+    json_object_foreach(value, key, item) json_wipe(item);
+    json_array_foreach(value, i, item) json_wipe(item);
+}

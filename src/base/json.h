@@ -37,4 +37,7 @@ int json_put(json_t *obj, const char *key, json_t *value, struct err *err);
 int json_put_str(json_t *obj, const char *key, const char *value, struct err *err); /* NULL value: JSON null */
 int json_put_u64(json_t *obj, const char *key, uint64_t value, struct err *err);
 
+/* Overwrite every string in it, before a value that holds secrets is freed. Keys are left. */
+void json_wipe(json_t *value);
+
 #endif

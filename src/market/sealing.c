@@ -38,22 +38,11 @@ json_t *unseal_json(const struct market *m, struct span sealed, const char *of, 
     return value;
 }
 
-static void wipe_strings(json_t *value)
-{
-    const char *key;
-    size_t i;
-    json_t *item;
-    if (json_is_string(value))
-        mem_wipe((char *)json_string_value(value), json_string_length(value));
-    json_object_foreach(value, key, item) wipe_strings(item);
-    json_array_foreach(value, i, item) wipe_strings(item);
-}
-
 void market_secrets_free(json_t *secrets)
 {
     if (!secrets)
         return;
-    wipe_strings(secrets);
+    json_wipe(secrets);
     json_decref(secrets);
 }
 

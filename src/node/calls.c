@@ -22,22 +22,11 @@ int back_off_wait(struct back_off *b, const struct cancel *cancel)
     return cancel_sleep_ms(cancel, ceiling / 2 + rng_below(&b->rng, ceiling / 2), &err);
 }
 
-static void wipe_strings(json_t *value)
-{
-    const char *key;
-    size_t i;
-    json_t *item;
-    if (json_is_string(value))
-        mem_wipe((char *)json_string_value(value), json_string_length(value));
-    json_object_foreach(value, key, item) wipe_strings(item);
-    json_array_foreach(value, i, item) wipe_strings(item);
-}
-
 void secrets_free(json_t *value)
 {
     if (!value)
         return;
-    wipe_strings(value);
+    json_wipe(value);
     json_decref(value);
 }
 

@@ -209,6 +209,19 @@ static void writing_stops_at_the_buffers_bound(void **state)
     assert_fails(json_write(value, false, &out, &err), &err, ERR_LIMIT);
 }
 
+static void wiping_overwrites_strings_at_any_depth(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO_JSON value = parse("{\"key\":\"abc\",\"n\":7,\"list\":[{\"deep\":\"de\"},\"\"]}", &err);
+    assert_non_null(value);
+    json_wipe(value);
+    json_t *deep = json_object_get(json_array_get(json_object_get(value, "list"), 0), "deep");
+    assert_memory_equal(json_string_value(json_object_get(value, "key")), "\0\0\0", 3);
+    assert_memory_equal(json_string_value(deep), "\0\0", 2);
+    assert_int_equal(json_integer_value(json_object_get(value, "n")), 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +235,7 @@ int main(void)
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(getters_check_the_type),
         cmocka_unit_test(members_can_be_added_until_one_fails),
+        cmocka_unit_test(wiping_overwrites_strings_at_any_depth),
         cmocka_unit_test(writing_stops_at_the_buffers_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
