@@ -6,7 +6,6 @@ import os
 import signal
 import stat
 import tarfile
-import time
 
 import pytest
 
@@ -406,11 +405,12 @@ def test_a_server_that_is_away_for_less_than_a_lease_costs_nothing(market, real)
     market.servers[0].env["BERTH_SERVE_LEASE"] = "60s"
     market.servers[0].end()
     market.servers[0].start()
-    real()
+    node = real()
     job = market.post(nosana([], "for i in $(seq 40); do echo line $i; sleep 0.1; done"))
     await_state(market, job["id"], "running")
     market.servers[0].kill()
-    time.sleep(1)
+    said = len(node.process.log.read_text())
+    eventually("the node to have asked in vain", lambda: "reason=" in node.process.log.read_text()[said:])
     market.servers[0].start()
     end = market.await_end(job["id"])
     assert end["state"] == "succeeded", end
