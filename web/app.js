@@ -31,7 +31,8 @@ function signIn(heading, why) {
 
 function explain(e) {
   if (e instanceof ApiError && e.status === 401) return signIn('This needs a token', token() ? 'The server does not know this token, or it was revoked.' : '');
-  return [title('That did not work'), el('div', { class: 'panel', 'data-key': 'error' }, el('p', {}, e.message), e.hint && el('p', { class: 'soft' }, e.hint))];
+  return [title('That did not work'), el('div', { class: 'panel', 'data-key': 'error' }, el('p', {}, e.message), e.hint && el('p', { class: 'soft' }, e.hint),
+    el('p', {}, el('a', { href: '#/' }, 'All markets')))];
 }
 
 // --- the page around ---

@@ -14,15 +14,17 @@ export function bytes(n) {
 export const count = (n) => (number(n) ? n.toLocaleString() : DASH);
 export const percent = (part, whole) => (number(part) && whole > 0 ? `${Math.round((100 * part) / whole)} %` : DASH);
 
+// "3 min 5 s", "3 min"
+const pair = (n, per, large, small) => `${Math.floor(n / per)} ${large}${n % per ? ` ${n % per} ${small}` : ''}`;
+
 export function duration(ms) {
   if (!number(ms) || ms < 0) return DASH;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   const s = ms / 1000;
   if (s < 59.95) return `${s.toFixed(1)} s`;
   const whole = Math.round(s);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+  if (whole < 3600) return pair(whole, 60, 'min', 's');
+  return whole < 86400 ? pair(Math.floor(whole / 60), 60, 'h', 'min') : pair(Math.floor(whole / 3600), 24, 'd', 'h');
 }
 
 // "4 min ago": one unit, so that a page that is read out or compared changes rarely.

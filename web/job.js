@@ -3,7 +3,7 @@ import { at, call, JOBS, now } from './api.js';
 import { el } from './dom.js';
 import { bytes, count, DASH, duration, words } from './format.js';
 import { logPlace, logView } from './log.js';
-import { facts, HELD, isEnded, link, mark, meter, nothing, panel, since, state, table, time, timeline, title } from './parts.js';
+import { attemptColumn, facts, HELD, isEnded, link, mark, meter, nothing, panel, reasonColumn, since, state, table, time, timeline, title } from './parts.js';
 
 const EXECUTIONS_SHOWN = 100;
 const HISTORY_SHOWN = 200;
@@ -56,11 +56,14 @@ function executionTable(job, executions, chosen) {
   const order = (e) => (e.index === chosen ? -1 : HELD.includes(e.state) ? 0 : e.state === 'queued' ? 2 : e.state === 'succeeded' ? 3 : 1);
   const rows = [...executions].sort((a, b) => order(a) - order(b) || a.index - b.index).slice(0, EXECUTIONS_SHOWN).sort((a, b) => a.index - b.index);
   return panel('executions', 'Executions', el('p', { class: 'soft' }, Object.entries(job.executions || {}).filter(([, n]) => n).map(([s, n]) => `${n} ${words(s)}`).join(', ')),
-    table('Executions', [['No.', (e) => el('a', { href: `#/job/${encodeURIComponent(job.id)}/${e.index}`, 'aria-current': e.index === chosen ? 'true' : null }, `#${e.index}`)],
-      ['State', (e) => state(e.state)], ['Attempt', (e) => e.attempt, 'n'], ['Node', (e) => (e.node ? link('node', e.node) : DASH)], ['Started', (e) => since(e.started_ms)],
-      ['Exit', (e) => e.exit_code ?? DASH, 'n'], ['Reason', (e) => el('span', { class: 'reason' }, e.reason || '')]], rows, { key: (e) => String(e.index) }),
+    table('Executions', [['Execution', (e) => el('a', { href: `#/job/${encodeURIComponent(job.id)}/${e.index}`, 'aria-current': e.index === chosen ? 'true' : null }, `#${e.index}`), 'first'],
+      ['State', (e) => state(e.state), 'state'], ...attemptColumn(executions), ['Node', (e) => e.node && link('node', e.node)], ['Started', (e) => since(e.started_ms)],
+      ['Exit', (e) => e.exit_code, 'n spare'], reasonColumn((e) => (HELD.includes(e.state) ? '' : e.reason))], rows, { key: (e) => String(e.index) }),
     rows.length < executions.length && el('p', { class: 'soft' }, `${rows.length} of ${executions.length} are shown, those that run or failed first.`));
 }
+
+// Which execution a row is of, where there are several.
+const whichOf = (job, rows) => ((job.count ?? 1) > 1 || rows.some((r) => r.index > 0) ? [['Execution', (r) => r.index, 'n']] : []);
 
 function published(r) {
   const p = r.published || {};
@@ -68,17 +71,18 @@ function published(r) {
   return /^https?:\/\//.test(r.url || '') ? el('a', { href: r.url, rel: 'noreferrer noopener', target: '_blank' }, place) : place;
 }
 
-const resultPanel = (results) => (results.length ? panel('results', 'Results', table('Results', [['Execution', (r) => r.index, 'n'], ['Published', published], ['Exit', (r) => r.exit_code ?? DASH, 'n'],
-  ['Link good until', (r) => (r.url ? time(r.expires_ms) : DASH)]], results.slice(0, EXECUTIONS_SHOWN))) : null);
+const resultPanel = (job, results) => (results.length ? panel('results', 'Results', table('Results', [...whichOf(job, results), ['Published', (r) => el('span', { class: 'name' }, published(r)), 'first'],
+  ['Exit', (r) => r.exit_code, 'n'], ['Link good until', (r) => (r.url ? time(r.expires_ms) : DASH), 'spare']], results.slice(0, EXECUTIONS_SHOWN)),
+el('p', { class: 'soft after' }, 'All of it to this machine: ', el('code', {}, `berth job get ${job.id}`))) : null);
 
 const about = (job) => panel('about', 'About', facts([['market', job.market && link('market', job.market)], ['node', job.node && link('node', job.node)],
-  ['posted', time(job.created_ms)], ['ended', time(job.finished_ms)], ['exit code', job.exit_code], ['priority', job.priority],
+  ['posted', time(job.created_ms)], ['ended', time(job.finished_ms)], ['exit code', job.exit_code], ['priority', job.priority || null],
   ['images', (job.images || []).map((i) => el('div', { class: 'name' }, i))], ['publish', job.publish], ['time-out', job.timeout_ms ? duration(job.timeout_ms) : 'none'],
   ['labels', Object.entries(job.labels || {}).map(([k, v]) => `${k}=${v}`).join(' ')], job.confidential ? ['confidential', 'sealed to the node that claims it'] : null].filter(Boolean)));
 
-const historyPanel = (history) => panel('history', 'History', table('History', [['When', (h) => time(h.at_ms)], ['Execution', (h) => h.index, 'n'], ['Attempt', (h) => h.attempt, 'n'],
-  ['State', (h) => state(h.to)], ['Node', (h) => (h.node ? link('node', h.node) : DASH)], ['Reason', (h) => el('span', { class: 'reason' }, h.reason || '')]],
-history.slice(-HISTORY_SHOWN).reverse(), { key: (h) => String(h.seq) }),
+const historyPanel = (job, history) => panel('history', 'History', table('History', [['When', (h) => time(h.at_ms), 'first'], ['State', (h) => state(h.to), 'state'], ...whichOf(job, history),
+  ...attemptColumn(history), ['Node', (h) => h.node && link('node', h.node), 'spare'], reasonColumn((h) => h.reason)],
+history.slice(-HISTORY_SHOWN).reverse(), { key: (h) => String(h.seq), empty: 'It waits for a node.' }),
 history.length > HISTORY_SHOWN && el('p', { class: 'soft' }, `The last ${HISTORY_SHOWN} of ${history.length} moves are shown.`));
 
 export async function stopJob({ id }, ask) {
@@ -98,12 +102,13 @@ export async function job({ params: [id, index], signal, memory, refresh }) {
   memory.log = true;
   const many = executions.length > 1 ? ` of execution ${shown}` : '';
   return { name: j.name || j.id, fresh: !over, pace: executions.length > MANY ? 5 : 1, news: `${j.name || j.id}: ${words(j.state)}`, content: [
-    title(j.name || j.id, { up: [el('a', { href: '#/jobs' }, 'Jobs'), ' / ', j.market && link('market', j.market)], badge: state(j.state), below: [el('code', {}, j.id), j.reason && ` – ${j.reason}`],
+    title(j.name || j.id, { up: [el('a', { href: '#/jobs' }, 'Jobs'), ' / ', j.market && link('market', j.market)], badge: state(j.state), below: el('code', {}, j.id),
       actions: !over && el('button', { class: 'danger', 'data-action': 'stop', 'data-id': j.id, 'data-key': 'stop' }, 'Stop this job') }),
+    over && j.reason && el('p', { class: `callout ${j.state}`, 'data-key': 'why' }, j.reason),
     panel('phases', `Phases${many}`, timeline(phasesOf(j, history.filter((h) => h.index === shown)), `Phases${many}`)),
     executionTable(j, executions, shown),
     el('div', { class: 'two', 'data-key': 'two' }, inputsPanel(j, execution, memory), about(j)),
     panel('log', `Log${many}`, log),
-    resultPanel(results),
-    historyPanel(history)] };
+    resultPanel(j, results),
+    historyPanel(j, history)] };
 }

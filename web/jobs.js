@@ -22,7 +22,7 @@ export async function jobs({ query, signal }) {
   const [{ list, more }, markets] = await Promise.all([page(JOBS, 'jobs', { market, state, label, next_token: next, limit: LIMIT }, { signal }),
     page(MARKETS, 'markets', { limit: 500 }, { signal })]);
   const to = (after) => `#/jobs?${new URLSearchParams([['market', market], ['state', state], ['label', label], ['after', after]].filter(([, v]) => v))}`;
-  return { name: 'Jobs', content: [title('Jobs', { below: 'The newest first' }), filters(query, markets.list),
-    panel('list', next ? 'Older jobs' : 'Newest jobs', jobTable('Jobs', list, { market: true, empty: 'No job is like that.' }),
+  return { name: 'Jobs', content: [title('Jobs'), filters(query, markets.list),
+    panel('list', next ? 'Older jobs' : 'Newest jobs', jobTable('Jobs', list, { market: true, empty: market || state || label ? 'No job is like that.' : 'No job has been posted yet.' }),
       (next || more) && el('nav', { class: 'pages', 'aria-label': 'Pages' }, next && el('a', { href: to('') }, 'Newest'), more && el('a', { href: to(more), rel: 'next' }, 'Older')))] };
 }

@@ -3,7 +3,7 @@ import { ApiError, at, call, JOBS, MARKETS, NODES, now, page, token } from './ap
 import { el } from './dom.js';
 import { bytes, count, DASH, duration, hour, percent, shortId } from './format.js';
 import { holdName, holdNames, resourceName } from './holds.js';
-import { chart, facts, HELD, isEnded, jobTable, link, meter, nodeTable, nothing, panel, STATES, table, tiles, title } from './parts.js';
+import { chart, commands, facts, HELD, isEnded, jobTable, link, meter, nodeTable, nothing, panel, STATES, table, tiles, title } from './parts.js';
 
 const PAGE = 500;          // the most that a list gives at once
 const RECENT = 200;        // jobs that the history and the charts look at
@@ -22,12 +22,16 @@ const SPANS = [1, 2, 5, 10, 20, 60, 120, 360, 720, 1440, 10080].map((m) => m * M
 const sum = (list, get) => list.reduce((n, x) => n + (get(x) || 0), 0);
 const nodesOf = (n = {}) => [n.preparing && `${n.preparing} preparing`, n.pending && `${n.pending} to approve`, n.gone && `${n.gone} gone`].filter(Boolean).join(', ');
 
+// A market is called by its name where it has one besides its address, which is then said below.
+const nameOf = (m) => m.name || m.address;
+const about = (m) => [nameOf(m) !== m.address && el('code', {}, m.address), nameOf(m) !== m.address && ' ', m.description];
+
 const signedOut = () => (token() ? null : el('p', { class: 'panel note', 'data-key': 'signin' },
   'Jobs and nodes are shown to those who have a token. ', el('a', { href: '#/signin' }, 'Sign in')));
 
 function card(m) {
   return el('li', { class: 'card', 'data-key': m.address },
-    el('h2', {}, link('market', m.address)), el('p', { class: 'soft' }, m.description || m.name || ''),
+    el('h2', {}, link('market', m.address, nameOf(m))), el('p', { class: 'soft' }, about(m)),
     el('dl', { class: 'numbers' }, [['queued', m.queue?.queued], ['running', m.queue?.running], ['nodes ready', m.nodes?.ready]]
       .map(([name, n]) => el('div', {}, el('dt', {}, name), el('dd', {}, count(n))))),
     el('p', { class: 'soft' }, nodesOf(m.nodes)));
@@ -35,13 +39,14 @@ function card(m) {
 
 export async function overview({ signal }) {
   const { list: markets, more } = await page(MARKETS, 'markets', { limit: PAGE }, { signal });
+  const toApprove = sum(markets, (m) => m.nodes?.pending);
   const jobs = token() && markets.length ? (await page(JOBS, 'jobs', { limit: 10 }, { signal })).list : [];
   return { name: 'Markets', content: [
     title('Markets', { below: markets.length ? 'Queues of jobs, each for one class of machine' : null }),
     markets.length > 1 && tiles([['Queued', count(sum(markets, (m) => m.queue?.queued))], ['Running', count(sum(markets, (m) => m.queue?.running))],
-      ['Nodes ready', count(sum(markets, (m) => m.nodes?.ready))], ['To approve', count(sum(markets, (m) => m.nodes?.pending))]]),
+      ['Nodes ready', count(sum(markets, (m) => m.nodes?.ready))], ...(toApprove ? [['To approve', el('a', { href: '#/nodes' }, count(toApprove))]] : [])]),
     markets.length ? el('ul', { class: 'cards', 'data-key': 'cards' }, markets.map(card))
-      : el('div', { class: 'panel', 'data-key': 'none' }, el('p', {}, 'There is no market yet. An operator makes one:'), el('pre', {}, 'berth market create nvidia-3090')),
+      : el('div', { class: 'panel', 'data-key': 'none' }, el('p', {}, 'There is no market yet. An operator makes one:'), commands('berth market create nvidia-3090')),
     more && el('p', { class: 'soft' }, `Only the first ${PAGE} markets are shown.`),
     jobs.length ? panel('jobs', 'Newest jobs', jobTable('Newest jobs', jobs, { market: true })) : null,
     signedOut()] };
@@ -70,7 +75,7 @@ function throughput(past) {
     const i = Math.floor((j.finished_ms - begin) / span);
     if (i >= 0) points[Math.min(i, BARS - 1)].values[j.state === 'succeeded' ? 0 : 1]++;
   }
-  return chart('throughput', 'Throughput', { of: 'From', note: `The last ${done.length === 1 ? 'job' : `${done.length} jobs`} that ended, each bar ${duration(span).replace(/ 0 (s|min|h)$/, '')}`, points,
+  return chart('throughput', 'Throughput', { of: 'From', note: `The last ${done.length === 1 ? 'job' : `${done.length} jobs`} that ended, each bar ${duration(span)}`, points,
     kinds: [['good', 'succeeded'], ['bad', 'other ends']], ends: [points[0].label, 'now'] });
 }
 
@@ -122,11 +127,12 @@ async function holdings(nodes, memory, options) {
 }
 
 function holders({ live, asked, entries }, names) {
+  if (!entries.length) return null;
   const chips = (list) => [list.slice(0, CHIPS).map((n) => [link('node', n.id, n.name || n.id), ' ']), list.length > CHIPS && `and ${list.length - CHIPS} more`];
   return panel('holders', 'Who holds what',
-    table('Inputs in the caches of this market’s nodes', [['Input', (h) => holdName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n'],
+    table('Inputs in the caches of this market’s nodes', [['Input', (h) => holdName(names, h.key), 'first'], ['Size', (h) => bytes(h.bytes), 'n'],
       ['Nodes', (h) => `${h.nodes.length} of ${asked}`, 'n'], ['Held by', (h) => chips(h.nodes)]],
-    entries.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'No node has reported an input in its cache yet.' }),
+    entries.slice(0, HOLDS_SHOWN), { key: (h) => h.key }),
     entries.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} most widely held of ${entries.length} are shown.`),
     live > asked && el('p', { class: 'soft' }, `${asked} of ${live} nodes were asked.`));
 }
@@ -171,12 +177,17 @@ async function queueOf(address, market, options) {
   return { waiting, going };
 }
 
+const noNodes = (address) => [nothing('No node has joined. On a machine that is to:'),
+  commands(`berth node start --server ${location.origin} --market ${address} --token-file join.token`),
+  el('p', { class: 'soft after' }, 'An operator makes the token: ', el('code', {}, `berth token create --role join --market ${address} --out join.token`))];
+const noJobs = (address) => [nothing('No job waits.'), commands(`berth job post --file job.json --market ${address} --follow`)];
+
 const all = (address, state) => el('p', {}, el('a', { href: `#/jobs?${new URLSearchParams({ market: address, ...(state && { state }) })}` }, 'All of them'));
 
 export async function market({ params: [address], signal, memory }) {
   const options = { signal };
   const [{ market: m }, needs] = await Promise.all([call(at(MARKETS, address), options), call(at(MARKETS, address, '/required-resources'), options)]);
-  const head = [title(m.name || address, { up: el('a', { href: '#/' }, 'Markets'), below: [m.name && m.name !== address ? el('code', {}, address) : null, ' ', m.description || ''] }),
+  const head = [title(nameOf({ ...m, address }), { up: el('a', { href: '#/' }, 'Markets'), below: about({ ...m, address }) }),
     tiles([['Queued', count(m.queue?.queued)], ['Under way', count(m.queue?.running)], ['Nodes ready', count(m.nodes?.ready), nodesOf(m.nodes)]])];
   const tail = el('div', { class: 'two', 'data-key': 'tail' }, required(needs), settings(m));
   if (!token()) return { name: address, content: [...head, signedOut(), tail] };
@@ -187,10 +198,10 @@ export async function market({ params: [address], signal, memory }) {
   const names = await holdNames([...waiting.list, ...going.list, ...recent.list, ...past], needs);
   return { name: address, content: [...head,
     el('div', { class: 'two', 'data-key': 'charts' }, throughput(past), hits),
-    panel('going', 'Under way', jobTable('Under way', going.list, { more: [inputsColumn(staging)], empty: 'No job is under way.' }), going.more && all(address)),
-    panel('waiting', 'Queue', jobTable('Queue', waiting.list, { node: false, empty: 'No job waits.' }), waiting.more && all(address, 'queued')),
-    panel('nodes', 'Nodes', nodeTable('Nodes of this market', nodes.list, { empty: 'No node has joined: berth node start --server … --market …' }), nodes.more && el('p', { class: 'soft' }, `The first ${PAGE} are shown.`)),
+    recent.list.length ? panel('going', 'Under way', jobTable('Under way', going.list, { more: [inputsColumn(staging)], empty: 'No job is under way.' }), going.more && all(address)) : null,
+    panel('waiting', 'Queue', recent.list.length ? jobTable('Queue', waiting.list, { node: false, empty: 'No job waits.' }) : noJobs(address), waiting.more && all(address, 'queued')),
+    panel('nodes', 'Nodes', nodes.list.length ? nodeTable('Nodes of this market', nodes.list) : noNodes(address), nodes.more && el('p', { class: 'soft' }, `The first ${PAGE} are shown.`)),
     holders(held, names),
-    panel('history', 'History', jobTable('Ended jobs', past.slice(0, SHOWN), { times: 'ended', empty: 'No job has ended yet.' }), (recent.more || past.length > SHOWN) && all(address)),
+    past.length ? panel('history', 'History', jobTable('Ended jobs', past.slice(0, SHOWN), { times: 'ended' }), (recent.more || past.length > SHOWN) && all(address)) : null,
     tail] };
 }

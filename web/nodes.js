@@ -4,7 +4,7 @@ import { el } from './dom.js';
 import { bytes, count, percent } from './format.js';
 import { holdName, holdNames } from './holds.js';
 import { underWay } from './markets.js';
-import { facts, gpus, jobTable, link, nodeState, nodeTable, panel, since, table, tiles, title, usage } from './parts.js';
+import { commands, facts, gpus, jobTable, link, nodeState, nodeTable, nothing, panel, since, table, tiles, title, usage } from './parts.js';
 
 const LIMIT = 100;
 const HOLDS_SHOWN = 200;
@@ -12,8 +12,8 @@ const HOLDS_SHOWN = 200;
 export async function nodes({ query, signal }) {
   const next = query.get('after') || '';
   const { list, more } = await page(NODES, 'nodes', { limit: LIMIT, next_token: next }, { signal });
-  return { name: 'Nodes', content: [title('Nodes', { below: 'Machines that take jobs' }),
-    panel('list', 'All markets', nodeTable('Nodes', list, { market: true, empty: 'No node has joined yet: berth node start --server … --market …' }),
+  return { name: 'Nodes', content: [title('Nodes'),
+    panel('list', 'Machines that take jobs', list.length ? nodeTable('Nodes', list, { market: true }) : [nothing('No node has joined. On a machine that is to:'), commands(`berth node start --server ${location.origin} --market MARKET --token-file join.token`)],
       (next || more) && el('nav', { class: 'pages', 'aria-label': 'Pages' }, next && el('a', { href: '#/nodes' }, 'First'), more && el('a', { href: `#/nodes?after=${encodeURIComponent(more)}`, rel: 'next' }, 'Next')))] };
 }
 
@@ -48,6 +48,6 @@ export async function node({ params: [id], signal }) {
       panel('machine', 'Machine', facts([['GPUs', gpus(info) || 'none'], ['CPUs', count(info.cpus)], ['memory', bytes(info.memory_bytes)], ['disk', bytes(info.disk_bytes)],
         ['cache', usage(n.cache?.bytes, n.cache?.max_bytes, 'cache in use')], ['system', [info.os, info.arch].filter(Boolean).join(', ')], ['engine', info.engine], ['berth', info.version],
         ['labels', Object.entries(n.labels || {}).map(([k, v]) => `${k}=${v}`).join(' ')]])),
-      panel('holds', 'In its cache', table('In its cache', [['Input', (h) => holdName(names, h.key)], ['Size', (h) => bytes(h.bytes), 'n']], holds.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'It has reported nothing.' }),
+      panel('holds', 'In its cache', table('In its cache', [['Input', (h) => holdName(names, h.key), 'first'], ['Size', (h) => bytes(h.bytes), 'n']], holds.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'It has reported nothing.' }),
         holds.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} largest of ${holds.length} are shown.`)))] };
 }

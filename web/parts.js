@@ -5,10 +5,11 @@ import { ago, bytes, clock, count, DASH, duration, moment, percent, shortId, wor
 
 export const HELD = ['claimed', 'staging', 'running', 'publishing'];
 export const STATES = ['queued', ...HELD, 'succeeded', 'failed', 'stopped', 'timed_out', 'expired'];
-export const isEnded = (state) => !HELD.includes(state) && state !== 'queued';
+const isHeld = (state) => HELD.includes(state);
+export const isEnded = (state) => !isHeld(state) && state !== 'queued';
 
 export const link = (kind, id, ...text) => el('a', { href: `#/${kind}/${encodeURIComponent(id)}` }, ...(text.length ? text : [id]));
-export const jobLink = (job) => link('job', job.id, el('code', {}, shortId(job.id)));
+export const jobLink = (job) => link('job', job.id, job.name || shortId(job.id));
 export const state = (word) => el('span', { class: `pill ${String(word).replace(/[^a-z_]/g, '')}` }, words(word));
 export const time = (at) => (at ? el('time', { datetime: new Date(at).toISOString() }, moment(at)) : DASH);
 export const since = (at) => (at ? el('time', { datetime: new Date(at).toISOString(), title: moment(at) }, ago(now() - at)) : DASH);
@@ -22,11 +23,13 @@ export const gpus = (info) => {
   return [...names].map(([name, n]) => (n > 1 ? `${n} × ${name}` : name)).join('; ');
 };
 
+const absent = (value) => value === null || value === undefined || value === false || value === '' || value === DASH || (Array.isArray(value) && value.every(absent));
+
 export function title(text, { up = null, badge = null, below = null, actions = null } = {}) {
   return el('div', { class: 'title', 'data-key': 'title' },
     up && el('nav', { class: 'up', 'aria-label': 'Above' }, up),
     el('div', { class: 'head' }, el('h1', { tabindex: -1 }, text), badge, actions && el('div', { class: 'actions' }, actions)),
-    below && el('p', { class: 'soft below' }, below));
+    !absent(below) && el('p', { class: 'soft below' }, below));
 }
 
 // `key` is the page's own word for this panel: the same panel again after a refresh.
@@ -37,19 +40,31 @@ export function panel(key, heading, ...content) {
 export const tiles = (list) => el('dl', { class: 'tiles', 'data-key': 'tiles' },
   list.map(([name, value, more]) => el('div', { class: 'tile', 'data-key': name }, el('dt', {}, name), el('dd', {}, value, more && el('small', {}, more)))));
 
+// What is not known has no line.
 export const facts = (pairs) => el('dl', { class: 'facts' },
-  pairs.map(([name, value]) => [el('dt', {}, name), el('dd', {}, value === null || value === undefined || value === '' ? DASH : value)]));
+  pairs.filter(([, value]) => !absent(value)).map(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]));
 
-export const nothing = (text) => el('p', { class: 'nothing' }, text);
+export const nothing = (...text) => el('p', { class: 'nothing' }, ...text);
 
-// columns: [head, row => content, class]; `key` of a row says which one it is after a refresh.
+// Commands to type, one a line.
+export const commands = (...lines) => el('pre', { class: 'commands' }, lines.join('\n'));
+
+// Which attempt, where something was tried again.
+export const attemptColumn = (rows) => (rows.some((row) => row.attempt > 1) ? [['Attempt', (row) => row.attempt || null, 'n']] : []);
+export const reasonColumn = (get) => ['Reason', (row) => get(row) && el('span', { class: 'reason' }, get(row)), 'why spare'];
+
+const cell = (value, head, kind) => el('td', { class: [kind, absent(value) && 'none'].filter(Boolean).join(' ') || null, role: 'cell', 'data-head': head }, absent(value) ? !kind?.includes('why') && DASH : value);
+
+// columns: [head, row => content, class]; `key` of a row says which one it is after a refresh. A column of the class "spare"
+// is there only where a row has something in it. On small screens rows stand as blocks, each cell after its head: the
+// roles keep it a table for those who listen.
 export function table(caption, columns, rows, { key = null, empty = 'Nothing here yet.' } = {}) {
   if (!rows.length) return nothing(empty);
+  const shown = columns.filter(([, get, kind = '']) => !kind.includes('spare') || rows.some((row) => !absent(get(row))));
   return el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': caption },
-    el('table', {}, el('caption', { class: 'hidden' }, caption),
-      el('thead', {}, el('tr', {}, columns.map(([head, , kind]) => el('th', { scope: 'col', class: kind }, head)))),
-      el('tbody', {}, rows.map((row) => el('tr', { 'data-key': key && key(row) },
-        columns.map(([, get, kind]) => el('td', { class: kind }, get(row) ?? DASH)))))));
+    el('table', { role: 'table' }, el('caption', { class: 'hidden' }, caption),
+      el('thead', { role: 'rowgroup' }, el('tr', { role: 'row' }, shown.map(([head, , kind]) => el('th', { scope: 'col', role: 'columnheader', class: kind }, head)))),
+      el('tbody', { role: 'rowgroup' }, rows.map((row) => el('tr', { role: 'row', 'data-key': key && key(row) }, shown.map(([head, get, kind]) => cell(get(row), head, kind)))))));
 }
 
 const rect = (kind, x, width, more = {}) => svg('rect', { class: kind, x: `${x}%`, y: 0, width: `${width}%`, height: '100%', ...more });
@@ -92,7 +107,7 @@ export function chart(key, heading, { of, note, kinds, points, format = count, e
     el('div', { class: 'ends soft', 'aria-hidden': 'true' }, el('span', {}, ends[0]), el('span', {}, ends[1])),
     legend(kinds),
     el('details', {}, el('summary', {}, 'As a table'),
-      table(heading, [[of, (p) => p.label], ...kinds.map(([, word], k) => [word, (p) => format(p.values[k]), 'n'])], points)));
+      table(heading, [[of, (p) => p.label, 'first'], ...kinds.map(([, word], k) => [word, (p) => format(p.values[k]), 'n'])], points)));
 }
 
 // The phases that one execution went through: {state, from, ms, attempt}.
@@ -116,16 +131,16 @@ export function timeline(phases, label) {
 
 export function jobTable(caption, jobs, { market = false, node = true, times = 'age', more = [], empty } = {}) {
   return table(caption, [
-    ['Job', jobLink],
-    ['Name', (j) => el('span', { class: 'name' }, j.name || DASH)],
-    ...(market ? [['Market', (j) => (j.market ? link('market', j.market) : DASH)]] : []),
-    ['State', (j) => state(j.state)],
+    ['Job', (j) => el('span', { class: 'name' }, jobLink(j)), 'first job'],
+    ['State', (j) => state(j.state), 'state'],
+    ['ID', (j) => el('code', { class: 'soft' }, shortId(j.id))],
+    ...(market ? [['Market', (j) => j.market && link('market', j.market)]] : []),
     ...more,
     ...(times === 'ended'
-      ? [['Ended', (j) => since(j.finished_ms)], ['Took', (j) => (j.finished_ms ? duration(j.finished_ms - j.created_ms) : DASH), 'n'], ['Exit', (j) => j.exit_code ?? DASH, 'n']]
-      : [['Posted', (j) => since(j.created_ms)], ['Priority', (j) => j.priority ?? 0, 'n']]),
-    ...(node ? [['Node', (j) => (j.node ? link('node', j.node) : DASH)]] : []),
-    ['Reason', (j) => el('span', { class: 'reason' }, j.reason || '')],
+      ? [['Ended', (j) => since(j.finished_ms)], ['Took', (j) => (j.finished_ms ? duration(j.finished_ms - j.created_ms) : DASH), 'n'], ['Exit', (j) => j.exit_code, 'n']]
+      : [['Posted', (j) => since(j.created_ms)], ['Priority', (j) => j.priority || null, 'n spare']]),
+    ...(node ? [['Node', (j) => j.node && link('node', j.node), 'spare']] : []),
+    reasonColumn((j) => (isHeld(j.state) ? '' : j.reason)),
   ], jobs, { key: (j) => j.id, empty });
 }
 
@@ -137,9 +152,9 @@ export function nodeState(n) {
 
 export function nodeTable(caption, nodes, { market = false, empty } = {}) {
   return table(caption, [
-    ['Node', (n) => link('node', n.id, n.name || n.id)],
-    ...(market ? [['Market', (n) => (n.market ? link('market', n.market) : DASH)]] : []),
-    ['State', (n) => [nodeState(n), n.readiness && !n.ready && el('div', { class: 'soft reason' }, n.readiness)]],
+    ['Node', (n) => el('span', { class: 'name' }, link('node', n.id, n.name || n.id)), 'first'],
+    ['State', (n) => [nodeState(n), n.readiness && !n.ready && el('div', { class: 'soft reason' }, n.readiness)], 'state'],
+    ...(market ? [['Market', (n) => n.market && link('market', n.market)]] : []),
     ['GPUs', (n) => gpus(n.info) || 'none'],
     ['Busy', (n) => el('div', { class: 'usage' }, el('span', {}, `${n.running ?? 0} of ${n.slots ?? 0}`), meter(n.running, n.slots, 'slots in use', { progress: false }))],
     ['Cache', (n) => usage(n.cache?.bytes, n.cache?.max_bytes, 'cache in use')],
