@@ -3,12 +3,12 @@
 All of it can be killed, frozen and started again at any moment, and is gone when the fleet is closed."""
 import base64
 import contextlib
+import functools
 import http.client
 import json
 import os
 import pathlib
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +18,8 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+
+import keeper
 
 HERE = pathlib.Path(__file__).resolve().parent
 PATIENCE = 90  # seconds for anything to come about
@@ -40,8 +42,26 @@ def eventually(what, probe, patience=PATIENCE):
     return found
 
 
+@functools.cache
+def start_keeper():
+    return subprocess.Popen([sys.executable, keeper.__file__], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0,
+                            start_new_session=True)
+
+
+def keep(what, one_at_a_time=threading.Lock()):
+    """Tells the keeper, who clears up should we be killed: our end of its pipe closes with this process."""
+    with one_at_a_time:
+        start_keeper().stdin.write(f"{what}\n".encode())
+
+
+def keep_process(popen, last_signal=signal.SIGKILL):
+    keep(f"process {popen.pid} {keeper.start_time(popen.pid)} {int(last_signal)}")
+
+
 class Process:
     """A program that comes back under the same name after its death."""
+
+    last_signal = signal.SIGKILL
 
     def __init__(self, name, argv, env, folder):
         self.name, self.argv, self.env = name, [str(a) for a in argv], env
@@ -55,6 +75,7 @@ class Process:
         with open(self.log, "ab") as out:
             self.popen = subprocess.Popen(self.argv, env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                           start_new_session=True)
+        keep_process(self.popen, self.last_signal)
         self.frozen = False
 
     def send(self, number):
@@ -91,6 +112,8 @@ class Process:
 
 class Postgres(Process):
     """PostgreSQL in a folder of its own; crash() is `pg_ctl stop -m immediate`."""
+
+    last_signal = signal.SIGQUIT  # or its shared memory stays
 
     def __init__(self, folder):
         found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
@@ -270,6 +293,7 @@ class Fleet:
         self.berth, self.market, self.nodes = berth, market, []
         self.node_program = [berth]  # or fake_node.py
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-fleet."))
+        keep(f"folder {self.folder}")
         self.folder.chmod(0o755)
         self.database = Postgres(database or self.folder / "db") if db == "postgres" else None
         self.state = state or self.folder / "state"
@@ -370,11 +394,7 @@ class Fleet:
                 p.kill() if p is not self.balancer else p.end()
         if self.database and self.database.popen:
             self.database.crash()
-        # What killed nodes had mounted.
-        for line in reversed(pathlib.Path("/proc/self/mounts").read_text().splitlines()):
-            if line.split()[1].startswith(f"{self.folder}/"):
-                subprocess.run(["umount", "-l", line.split()[1]], check=False, capture_output=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        keeper.remove(self.folder)
 
     def __enter__(self):
         return self

@@ -15,7 +15,7 @@ import uuid
 import jsonschema
 
 from conftest import BERTH, ROOT
-from fleet import Postgres
+from fleet import Postgres, keep_process
 
 OPENAPI = json.loads((ROOT / "docs/openapi.json").read_text())
 PATIENCE = 60  # seconds for one answer
@@ -192,6 +192,7 @@ class Server:
         self.errors = open(self.folder / "errors", "ab")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen([BERTH, "serve", "--json", "--state-dir", self.state, *listen, *self.options], env=self.env,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors)
+        keep_process(self.process)
         said = b""
         while not said.rstrip().endswith(b"}"):
             line = self.process.stdout.readline()
