@@ -22,7 +22,7 @@ READERS = 8
 SUPERVISED_S = 0.5
 SLOTS = 4
 PUBLISHING = 20  # one job in so many
-LARGE = 200      # one in so many publishes more than one part
+LARGE = 400      # one in so many publishes more than one part; the S3 server keeps all of them in memory
 LARGE_BYTES = 9 << 20
 SEVERAL = 30     # one in so many has three executions
 BUSY = 0.6       # share of the nodes' time that the jobs take, were nobody disturbed
@@ -191,7 +191,7 @@ class Chaos:
         kinds = [k for k in kinds if fleet.database or k not in DATABASE_KINDS]
         self.schedule = Schedule(fleet, kinds, random.Random(self.rng.random()), lease_s, every_s)
         self.posted, self.violations, self.counts = {}, [], collections.Counter()
-        self.wall = 0.0
+        self.wall, self.over = 0.0, False
 
     # ---- Posting
 
@@ -236,6 +236,7 @@ class Chaos:
         self.settle()
         self.check()
         self.farewell()
+        self.over = True
 
     def await_end(self, until):
         """Until nothing is queued or running; or until then. Without an end: as long as something moves."""
@@ -309,6 +310,7 @@ class Chaos:
         for x in found["executions"]:
             rows = [r for r in found["history"] if r["index"] == x["index"]]
             bad += [f"{job_id}/{x['index']}: {b}" for b in check_history(rows, x)]
+            counts["executions"] += 1
             counts["attempts"] += x["attempt"]
             counts["back in the queue"] += sum(r["to"] == "queued" for r in rows)
             counts["lease losses"] += sum(r["to"] == "queued" and "lease" in r["reason"] for r in rows)
@@ -362,13 +364,30 @@ class Chaos:
         if left := unfinished():
             self.violations.append(f"{len(left)} uploads could not be cleared away")
 
+    @property
+    def passed(self):
+        return self.over and not self.violations
+
+    @property
+    def verdict(self):
+        return "each job has exactly one result" if self.passed else f"{len(self.violations)} violations" if self.over else "not over"
+
+    def figures(self):
+        """What was done, in the columns of docs/chaos.md."""
+        done, counts = self.schedule.done, self.counts
+        return {"jobs": self.jobs, "executions": counts["executions"], "attempts": counts["attempts"],
+                "nodes killed": done["kill_node"], "servers killed": done["kill_server"],
+                "nodes frozen": done["freeze_node"], "servers frozen": done["freeze_server"],
+                "nodes and servers ended": done["end_node"] + done["end_server"],
+                "database restarts": done["restart_database"], "connections cut": done["cut_connections"],
+                "posts repeated": self.fleet.poster.failures, "seconds": round(self.wall)}
+
     def report(self):
-        lines = [f"{self.jobs} jobs in {self.wall:.1f} s, {self.jobs / max(self.wall, 0.001):.1f} jobs/s",
-                 *(f"{n:8} {what}" for what, n in sorted(self.counts.items())),
-                 f"{self.fleet.poster.failures:8} requests of the poster that had to be repeated",
-                 "harm done: " + (", ".join(f"{n} × {k.replace('_', ' ')}" for k, n in sorted(self.schedule.done.items())) or "none"),
+        figures = self.figures()
+        others = {k: n for k, n in sorted({**self.schedule.done, **self.counts}.items()) if k not in (*ALL_KINDS, *figures)}
+        lines = [*(f"{n:8} {what}" for what, n in {**figures, **others}.items()),
                  *(f"VIOLATION {v}" for v in self.violations[:50]),
-                 f"{len(self.violations)} violations"]
+                 f"verdict: {self.verdict}"]
         return "\n".join(lines)
 
 
