@@ -167,6 +167,19 @@ def test_a_lease_that_nobody_renews_ends_the_container(server, node):
     assert not server.bodies("finish")
 
 
+def test_F35_the_process_after_a_killed_one_first_says_what_that_one_held(server, node):
+    """No other node waits for the lease to end, and nothing new is claimed before."""
+    server.post({"ms": 600000})
+    eventually("it to run", lambda: [b for b in server.bodies("heartbeat") if b["running"] and b["running"][0]["state"] == "running"])
+    node.kill()
+    node.start()
+    end = finished(server)[0]
+    assert (end["job"], end["outcome"], end["retry"]) == ("j-aaaaaaaaaaaaaaaaaaaaaaaa", "failed", True)
+    assert end["reason"] == "the node ended before the job did"
+    said = [what for what, _ in server.calls]
+    assert "claim" not in said[said.index("hello", said.index("hello") + 1):said.index("finish")]
+
+
 def test_an_end_that_is_refused_for_a_while_is_told_again(server, node):
     tries = []
     server.answers["finish"] = lambda body: tries.append(1) or ((503, error("busy")) if len(tries) < 8 else None)
