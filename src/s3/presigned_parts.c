@@ -35,8 +35,7 @@ struct s3_granted {
     pthread_mutex_t mu;
     pthread_cond_t freed; /* a slot is no longer busy */
     struct {              /* under mu */
-        struct upload_part *parts;
-        size_t part_count, part_room;
+        struct upload_parts parts;
         struct err err; /* of the first part that failed */
     } shared;
     pthread_mutex_t more_mu; /* one call of opts.more at a time */
@@ -124,7 +123,7 @@ static void send_part(void *ctx)
     pthread_mutex_lock(&g->mu);
     if (err_is_set(&err))
         err_move(&g->shared.err, &err);
-    g->shared.parts[s->number - 1] = part;
+    g->shared.parts.v[s->number - 1] = part;
     s->busy = false;
     pthread_cond_signal(&g->freed);
     pthread_mutex_unlock(&g->mu);
@@ -167,20 +166,8 @@ static int start_filling(struct s3_granted *g, struct err *err)
 
 static int add_part(struct s3_granted *g, unsigned *number, struct err *err)
 {
-    int rc = 0;
     pthread_mutex_lock(&g->mu);
-    if (g->shared.part_count == g->shared.part_room) {
-        size_t room = g->shared.part_room ? 2 * g->shared.part_room : 64;
-        struct upload_part *parts = reallocarray(g->shared.parts, room, sizeof *parts);
-        if (parts) {
-            g->shared.parts = parts;
-            g->shared.part_room = room;
-        } else {
-            rc = err_nomem(err);
-        }
-    }
-    if (rc == 0)
-        *number = (unsigned)++g->shared.part_count;
+    int rc = upload_parts_add(&g->shared.parts, number, err);
     pthread_mutex_unlock(&g->mu);
     return rc;
 }
@@ -264,7 +251,7 @@ static int complete(struct s3_granted *g, struct s3_stored *out, struct err *err
     struct rng rng;
     AUTO_BUF parts;
     buf_init(&parts, UPLOAD_ANSWER_MAX);
-    upload_write_parts(g->shared.parts, g->shared.part_count, &parts);
+    upload_write_parts(g->shared.parts.v, g->shared.parts.n, &parts);
     if (buf_check(&parts, "list of parts", err) < 0 || rng_bytes(&rng, sizeof rng, err) < 0)
         return -1;
     for (unsigned attempt = 0;; attempt++) {
@@ -282,7 +269,7 @@ static int complete(struct s3_granted *g, struct s3_stored *out, struct err *err
 int s3_granted_finish(struct s3_granted *g, struct s3_stored *out, struct err *err)
 {
     /* Even nothing at all is one part. */
-    if (!g->filling && g->shared.part_count == 0 && start_filling(g, err) < 0)
+    if (!g->filling && g->shared.parts.n == 0 && start_filling(g, err) < 0)
         return -1;
     if (g->filling && send_filled(g, err) < 0)
         return -1;
@@ -314,7 +301,7 @@ void s3_granted_free(struct s3_granted *g)
     for (size_t i = 0; g->slots && i < g->slot_count; i++)
         free(g->slots[i].buffer);
     free(g->slots);
-    free(g->shared.parts);
+    free(g->shared.parts.v);
     pthread_cond_destroy(&g->freed);
     pthread_mutex_destroy(&g->mu);
     pthread_mutex_destroy(&g->more_mu);

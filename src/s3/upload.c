@@ -43,8 +43,7 @@ struct s3_upload {
     pthread_mutex_t mu;
     pthread_cond_t freed; /* a slot is no longer busy */
     struct {              /* under mu */
-        struct upload_part *parts;
-        size_t part_count, part_room;
+        struct upload_parts parts;
         uint64_t stored;
         struct err err; /* of the first part that failed */
         bool outdated;
@@ -150,7 +149,7 @@ static void note_stored(struct s3_upload *u, const struct slot *s, const struct 
 {
     if (u->journal && !known)
         journal_add(u->journal, s->number, p);
-    u->shared.parts[s->number - 1] = p->part;
+    u->shared.parts.v[s->number - 1] = p->part;
     u->shared.stored += p->part.size;
     if (u->opts.progress)
         u->opts.progress(u->opts.ctx, u->shared.stored);
@@ -243,20 +242,8 @@ static int ask_commit(const struct s3_upload_opts *o, struct err *err)
 
 static int add_part(struct s3_upload *u, unsigned *number, struct err *err)
 {
-    int rc = 0;
     pthread_mutex_lock(&u->mu);
-    if (u->shared.part_count == u->shared.part_room) {
-        size_t room = u->shared.part_room ? 2 * u->shared.part_room : 64;
-        struct upload_part *parts = reallocarray(u->shared.parts, room, sizeof *parts);
-        if (parts) {
-            u->shared.parts = parts;
-            u->shared.part_room = room;
-        } else {
-            rc = err_nomem(err);
-        }
-    }
-    if (rc == 0)
-        *number = (unsigned)++u->shared.part_count;
+    int rc = upload_parts_add(&u->shared.parts, number, err);
     pthread_mutex_unlock(&u->mu);
     return rc;
 }
@@ -329,7 +316,7 @@ static int complete(struct s3_upload *u, struct s3_stored *out, struct err *err)
     pool_wait_idle(u->pool);
     if (check_failed(u, err) < 0 || cancel_check(u->s3->cancel, err) < 0 || ask_commit(&u->opts, err) < 0)
         return -1;
-    if (upload_complete(u->s3, u->key, u->id, u->shared.parts, u->shared.part_count, u->opts.put.only_new, out, err) <
+    if (upload_complete(u->s3, u->key, u->id, u->shared.parts.v, u->shared.parts.n, u->opts.put.only_new, out, err) <
         0) {
         u->shared.outdated = u->resumed && err->kind == ERR_NOTFOUND; /* the workers are idle */
         return -1;
@@ -390,7 +377,7 @@ void s3_upload_free(struct s3_upload *u)
     for (size_t i = 0; u->slots && i < u->slot_count; i++)
         free(u->slots[i].buffer);
     free(u->slots);
-    free(u->shared.parts);
+    free(u->shared.parts.v);
     free(u->key);
     pthread_cond_destroy(&u->freed);
     pthread_mutex_destroy(&u->mu);

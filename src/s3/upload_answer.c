@@ -6,8 +6,26 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-#define MD5_BYTES 16
+#define MD5_BYTES        16
+#define PARTS_ROOM_FIRST 64
+
+/* ---- parts ---- */
+
+int upload_parts_add(struct upload_parts *parts, unsigned *number, struct err *err)
+{
+    if (parts->n == parts->room) {
+        size_t room = parts->room ? 2 * parts->room : PARTS_ROOM_FIRST;
+        struct upload_part *v = reallocarray(parts->v, room, sizeof *v);
+        if (!v)
+            return err_nomem(err);
+        parts->v = v;
+        parts->room = room;
+    }
+    *number = (unsigned)++parts->n;
+    return 0;
+}
 
 /* ---- one element of a small answer ---- */
 

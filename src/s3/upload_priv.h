@@ -44,6 +44,15 @@ int upload_complete(struct s3 *s3, const char *key, const char *id, const struct
 
 /* ---- upload_answer.c: pure ---- */
 
+/* What is stored of an upload: the parts by their numbers, which begin at 1. */
+struct upload_parts {
+    struct upload_part *v; /* owned */
+    size_t n, room;
+};
+
+/* A place for one part more; its number. */
+int upload_parts_add(struct upload_parts *parts, unsigned *number, struct err *err);
+
 int upload_answer_created(struct span body, char id[S3_UPLOAD_ID_MAX], struct err *err);
 int upload_answer_etag(struct span body, char etag[ETAG_MAX],
                        struct err *err); /* of a completed upload; "": not told */
