@@ -1,7 +1,7 @@
-/* Every allocation fails once. The linker puts these wrappers between hf and the C library (-Wl,--wrap), so that the
- * nth allocation of an operation can be refused, for every n that the operation reaches. */
+/* Every allocation fails once, and each time it is told. */
 #include "fake.h"
 #include "hf/hf_priv.h"
+#include "refuse.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,51 +13,7 @@
 #define API         "GET https://huggingface.co/api/models/"
 #define ENTRY(path) "{\"type\":\"file\",\"oid\":\"" COMMIT "\",\"size\":1,\"path\":\"" path "\"}"
 
-static size_t countdown, paused; /* 0: nothing is refused */
-static bool refused;
-
-void *__real_malloc(size_t n);
-void *__wrap_malloc(size_t n);
-void *__real_calloc(size_t n, size_t each);
-void *__wrap_calloc(size_t n, size_t each);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-void *__real_reallocarray(void *p, size_t n, size_t each);
-void *__wrap_reallocarray(void *p, size_t n, size_t each);
-int __real_vasprintf(char **out, const char *fmt, va_list ap);
-int __wrap_vasprintf(char **out, const char *fmt, va_list ap) ATTR_PRINTF(2, 0);
-
-static bool refuse(void)
-{
-    if (countdown == 0 || --countdown > 0)
-        return false;
-    return refused = true;
-}
-
-void *__wrap_malloc(size_t n)
-{
-    return refuse() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t each)
-{
-    return refuse() ? NULL : __real_calloc(n, each);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return refuse() ? NULL : __real_realloc(p, n);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t each)
-{
-    return refuse() ? NULL : __real_reallocarray(p, n, each);
-}
-
-int __wrap_vasprintf(char **out, const char *fmt, va_list ap)
-{
-    return refuse() ? -1 : __real_vasprintf(out, fmt, ap);
-}
+static size_t paused;
 
 static void pause_refusing(bool on)
 {

@@ -1,45 +1,6 @@
-/* Every allocation fails once. The linker puts these wrappers between spec and the C library (-Wl,--wrap), so that the
- * nth allocation of an operation can be refused, for every n that the operation reaches. */
+/* Every allocation fails once, and each time it is told. */
+#include "refuse.h"
 #include "test_spec.h"
-
-static size_t countdown; /* 0: nothing is refused */
-static bool refused;
-
-void *__real_malloc(size_t n);
-void *__wrap_malloc(size_t n);
-void *__real_calloc(size_t n, size_t each);
-void *__wrap_calloc(size_t n, size_t each);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-int __real_vasprintf(char **out, const char *fmt, va_list ap);
-int __wrap_vasprintf(char **out, const char *fmt, va_list ap) ATTR_PRINTF(2, 0);
-
-static bool refuse(void)
-{
-    if (countdown == 0 || --countdown > 0)
-        return false;
-    return refused = true;
-}
-
-void *__wrap_malloc(size_t n)
-{
-    return refuse() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t each)
-{
-    return refuse() ? NULL : __real_calloc(n, each);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return refuse() ? NULL : __real_realloc(p, n);
-}
-
-int __wrap_vasprintf(char **out, const char *fmt, va_list ap)
-{
-    return refuse() ? -1 : __real_vasprintf(out, fmt, ap);
-}
 
 /* Run the operation with its first, second, … allocation refused, until it gets through to what it ends with. */
 static void sweep(int (*operation)(struct err *err), enum err_kind end)
