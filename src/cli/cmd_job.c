@@ -172,7 +172,7 @@ static int tell(struct ui *ui, const struct job_got *got, const char *dir, uint6
     char bytes[HUMAN_MAX], time[HUMAN_MAX];
     ui_note(ui, "%s: %" PRIu64 " file%s, %s, %s, in %s", dir, got->totals.files, got->totals.files == 1 ? "" : "s",
             human_bytes(bytes, got->totals.bytes),
-            got->verified ? "verified" : "not verified (no checksum of it is known)", human_duration(time, ms));
+            got->verified ? "verified" : "not verified (no checksum of the whole is known)", human_duration(time, ms));
     if (!globals.json)
         return 0;
     AUTO_JSON out = json_object();
