@@ -85,12 +85,12 @@ int holds_open(struct holds *h, int dir_fd, struct err *err)
     struct err none = ERR_INIT;
     size_t i;
     json_t *item;
+    buf_init(&text, HOLDS_FILE_MAX);
     struct hold *v = calloc(HOLDS_MAX, sizeof *v);
     if (!v)
         return err_nomem(err);
     *h = (struct holds){.v = v, .dir_fd = dir_fd, .changed = true};
     pthread_mutex_init(&h->mu, NULL);
-    buf_init(&text, HOLDS_FILE_MAX);
     if (fs_read_file(dir_fd, HOLDS_NAME, HOLDS_FILE_MAX, &text, &none) < 0)
         return 0;
     AUTO_JSON list = json_parse(buf_span(&text), &none);
