@@ -1,24 +1,47 @@
 """What containers of a market's jobs reach, with a real node, real engines and the kernel's own packet filter."""
 import contextlib
+import errno
 import http.server
 import json
 import os
+import re
+import shutil
+import socket
 import subprocess
+import sys
 import threading
 
 import pytest
 
-from conftest import BERTH, bacalhau, nosana
+from conftest import BERTH, IMAGE, ROOT, bacalhau, nosana
 from fleet import Fleet, eventually
 from lab import Engine
 
 NETWORK = "berth-filtered"
-# Nobody's here: a LAN's, a metadata service's kind, and public ones.
-LAN_GATEWAY, LAN, LINK_LOCAL, PUBLIC, EXEMPT = "10.213.77.1", "10.213.77.2", "169.254.77.77", "52.95.77.77", "10.213.78.78"
+# Of another machine: a LAN's, a metadata service's kind, public ones. OWN is this machine's. Each test run has others.
+N = 1 + os.getpid() % 250
+LAN_GATEWAY, LAN, LINK_LOCAL, EXEMPT = f"10.213.{N}.1", f"10.213.{N}.2", f"169.254.{N}.77", f"10.214.{N}.78"
+PUBLIC, OWN = f"52.95.{N}.77", f"52.95.{N}.78"
 
 
 def run(*argv, **more):
     return subprocess.run([str(a) for a in argv], check=True, capture_output=True, text=True, **more).stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine():
+    """One where packets can be filtered, and other machines be played by network namespaces."""
+    if os.geteuid() != 0:
+        pytest.skip("packet filters are root's to set")
+    for program in ("nft", "ip", "nsenter"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not in PATH: tools/setup test")
+    probe = f"bprobe{os.getpid()}"
+    for argv, rules in ((["nft", "-c", "-f", "-"], f"table bridge {probe} {{ }}"), (["ip", "netns", "add", probe], "")):
+        done = subprocess.run(argv, input=rules, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"{' '.join(argv)}: {done.stderr.strip()}")
+    run("ip", "netns", "del", probe)
 
 
 class Answering:
@@ -65,7 +88,8 @@ def elsewhere():
     run("ip", "netns", "add", name)
     try:
         run("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
-        run("ip", "addr", "add", f"{LAN_GATEWAY}/30", "dev", near)
+        for address in (f"{LAN_GATEWAY}/30", f"{OWN}/32"):
+            run("ip", "addr", "add", address, "dev", near)
         run("ip", "link", "set", near, "up")
         for address in (f"{LAN}/30", f"{LINK_LOCAL}/32", f"{PUBLIC}/32", f"{EXEMPT}/32"):
             run("ip", "-n", name, "addr", "add", address, "dev", far)
@@ -118,6 +142,18 @@ def outcome(market, definition):
     return end, dict(line.split(" ", 1) for line in said.splitlines() if " " in line), execution["record"]["network"]
 
 
+SLEEP = "trap exit TERM; sleep 600 & wait"
+
+
+def sleeper(market):
+    """A job that runs until it is removed: what finds its network namespace, and its address."""
+    job = market.post(nosana([], ["sh", "-c", f"echo at $(hostname -i); {SLEEP}"]))["id"]
+    address = eventually("the job to run", lambda: market.output(job)).split()[1]
+    seen = [market.engine.call("GET", f"/containers/{c}/json")[1] for c in market.engine.containers().values()]
+    pid, = [re.search(rb'"Pid": ?([0-9]+)', body)[1].decode() for body in seen if f'"{address}"'.encode() in body]
+    return ["nsenter", "-n", "-t", pid, sys.executable, "-c"], address
+
+
 def rules(market):
     """Of this engine's own network."""
     status, body = market.engine.call("GET", f"/networks/{NETWORK}")
@@ -130,7 +166,8 @@ def rules(market):
 
 def test_a_job_reaches_public_addresses_and_no_others(market, here, elsewhere):
     add_node(market)
-    places = [f"gateway:{here}", f"{LAN_GATEWAY}:{here}", f"{LAN}:{elsewhere}", f"{LINK_LOCAL}:{elsewhere}", f"{PUBLIC}:{elsewhere}"]
+    places = [f"gateway:{here}", f"{LAN_GATEWAY}:{here}", f"{OWN}:{here}", f"{LAN}:{elsewhere}",
+              f"{LINK_LOCAL}:{elsewhere}", f"{PUBLIC}:{elsewhere}"]
     end, said, network = outcome(market, nosana([], ["sh", "-c", reaching(*places)]))
     assert end["state"] == "succeeded" and not end["reason"] and network == "filtered", (end, network)
     assert said == {**{p: "no" for p in places}, f"{PUBLIC}:{elsewhere}": "reached"}
@@ -141,7 +178,8 @@ def test_without_the_filter_all_of_them_answer(market, here, elsewhere):
     if market.engine.name == "docker":
         pytest.skip("this Docker engine has no network of its own")
     add_node(market, BERTH_NODE_NETWORK="full")
-    places = [f"gateway:{here}", f"{LAN_GATEWAY}:{here}", f"{LAN}:{elsewhere}", f"{LINK_LOCAL}:{elsewhere}", f"{PUBLIC}:{elsewhere}"]
+    places = [f"gateway:{here}", f"{LAN_GATEWAY}:{here}", f"{OWN}:{here}", f"{LAN}:{elsewhere}",
+              f"{LINK_LOCAL}:{elsewhere}", f"{PUBLIC}:{elsewhere}"]
     _, said, network = outcome(market, nosana([], ["sh", "-c", reaching(*places)]))
     assert network == "full" and said == {p: "reached" for p in places}
 
@@ -158,11 +196,98 @@ def test_addresses_that_the_operator_names_are_reached(market, here, elsewhere):
 def test_jobs_do_not_reach_one_another(market, elsewhere):
     add_node(market, "--slots", "2")
     listening = market.post(nosana([], ["sh", "-c", "mkdir /w; echo reached > /w/index.html; httpd -p 8080 -h /w; "
-                                        f"echo at $(hostname -i) $({ask('127.0.0.1', 8080)}); exec sleep 600"]))["id"]
+                                        f"echo at $(hostname -i) $({ask('127.0.0.1', 8080)}); {SLEEP}"]))["id"]
     address, own = eventually("the first job to listen", lambda: market.output(listening)).split()[1:3]
     assert own == "reached"
     _, said, network = outcome(market, nosana([], ["sh", "-c", reaching(f"{address}:8080", f"{PUBLIC}:{elsewhere}")]))
     assert network == "filtered" and said == {f"{address}:8080": "no", f"{PUBLIC}:{elsewhere}": "reached"}
+
+
+SHOUT = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+for to in ("255.255.255.255", "224.0.0.1"):
+    s.sendto(f"{sys.argv[1]} {to}".encode(), (to, 9999))
+"""
+HEAR = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 9999))
+print("up", flush=True)
+while True:
+    print(s.recv(100).decode(), flush=True)
+"""
+
+
+def test_jobs_do_not_hear_what_others_say_to_all(market, tmp_path):
+    add_node(market, "--slots", "2")
+    (within_one, address), (within_other, _) = sleeper(market), sleeper(market)
+    notes = tmp_path / "heard"
+    with notes.open("w") as out, subprocess.Popen([*within_one, HEAR], stdout=out) as hearing:
+        try:
+            def hears(line):
+                eventually(f"{line} to be heard", lambda: line in notes.read_text().splitlines())
+            hears("up")
+            (table,), _ = rules(market)
+            bridge = table.split()[-1]
+            run("nft", "delete", "table", "inet", bridge)  # which only some machines apply to what stays on a bridge
+            run(*within_other, SHOUT, "filtered")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.sendto(b"this machine", (address, 9999))
+            hears("this machine")
+            run("nft", "delete", "table", "bridge", bridge)
+            run(*within_other, SHOUT, "open")  # what would be heard else
+            hears("open 255.255.255.255")
+            hears("open 224.0.0.1")
+        finally:
+            hearing.kill()
+    assert "filtered" not in notes.read_text()
+
+
+CONNECT = """
+import socket, sys
+s = socket.socket()
+s.settimeout(20)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes.fromhex(sys.argv[3]))
+print(s.connect_ex((sys.argv[1], int(sys.argv[2]))))
+"""
+
+
+def test_packets_with_options_go_nowhere(market, elsewhere):
+    """An option can be a source route: to another place than the address that was found to be public."""
+    add_node(market)
+    within, _ = sleeper(market)
+    tried = [run(*within, CONNECT, PUBLIC, elsewhere, options).strip() for options in ("", "01010101")]
+    assert tried == ["0", str(errno.EHOSTUNREACH)]
+
+
+def test_a_job_has_neither_ipv6_nor_raw_sockets(market):
+    add_node(market)
+    end, said, _ = outcome(market, nosana([], ["sh", "-c", "echo ipv6 $(cat /proc/net/if_inet6 | wc -l); "
+                                               "echo rights $(sed -n 's/^CapBnd:.//p' /proc/self/status)"]))
+    assert said["ipv6"] == "0" and not int(said["rights"], 16) & 1 << 13, (end, said)
+
+
+def test_ports_that_other_containers_publish_are_not_reached(market, here, elsewhere):
+    if market.engine.name == "docker":
+        pytest.skip("this Docker engine publishes none")
+    with socket.socket() as s:
+        s.bind(("", 0))
+        port = s.getsockname()[1]
+    body = {"Image": IMAGE, "Cmd": ["sh", "-c", "mkdir /w; echo reached > /w/index.html; exec httpd -f -p 80 -h /w"],
+            "Labels": {"berth.job": "a-neighbour"}, "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": str(port)}]}}}
+    status, body = market.engine.call("POST", "/containers/create", json.dumps(body).encode(), "application/json")
+    assert status == 201, body
+    container = re.search(rb'"Id": ?"([0-9a-f]+)"', body)[1].decode()
+    assert market.engine.call("POST", f"/containers/{container}/start")[0] == 204
+    _, body = market.engine.call("GET", f"/containers/{container}/json")
+    address = re.search(rb'"IPAddress": ?"([0-9.]+)"', body)[1].decode()
+    places = [f"{address}:80", f"gateway:{port}", f"{LAN_GATEWAY}:{port}", f"{OWN}:{port}"]
+    for setting, answer in (("filtered", "no"), ("full", "reached")):
+        node = add_node(market, BERTH_NODE_NETWORK=setting)
+        assert outcome(market, nosana([], ["sh", "-c", reaching(*places)]))[1] == {p: answer for p in places}
+        node.process.end()
 
 
 def test_rules_that_somebody_flushed_are_set_again_before_the_next_job(market, here):
@@ -219,6 +344,16 @@ def test_doctor_says_why_the_filter_cannot_be_set(berth, engine):
     out = subprocess.run(["unshare", "-n", *argv], env=env, capture_output=True, check=False)
     found, = [r for r in json.loads(out.stdout) if r["check"] == "node network"]
     assert found["state"] == "note" and "another network namespace" in found["found"]
+
+
+def test_the_service_has_the_rights_that_the_filter_takes(berth, engine):
+    unit = (ROOT / "packaging/systemd/berth-node.service").read_text()
+    rights = [r.removeprefix("CAP_").lower() for r in re.search("^CapabilityBoundingSet=(.+)$", unit, re.M)[1].split()]
+    argv, env = berth.command("doctor", "--json", env={"BERTH_ENGINE": engine})
+    bounds = ["setpriv", "--no-new-privs", "--inh-caps", "-all", "--bounding-set", ",".join(["-all", *(f"+{r}" for r in rights)])]
+    out = subprocess.run([*bounds, *argv], env=env, capture_output=True, check=False)
+    found, = [r for r in json.loads(out.stdout) if r["check"] == "node network"]
+    assert found["state"] == "ok", found
 
 
 def test_a_run_of_ones_own_has_the_network_that_it_asks_for(berth, engine, here):
