@@ -87,6 +87,7 @@ tsan:           ## unit tests of the threaded parts under TSan
 
 install: build  ## install to PREFIX (/usr/local), DESTDIR honoured
 	@meson configure $(BUILD) -Dprefix=$(or $(PREFIX),/usr/local) >/dev/null
+	@$(NINJA) >/dev/null  # takes the prefix over
 	@meson install -C $(BUILD) --no-rebuild
 
 format:         ## clang-format every source file
