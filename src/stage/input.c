@@ -230,6 +230,23 @@ static int remember(struct stage_input *in, struct err *err)
     return cache_proof_put(in->stage->opts.cache, in->own.scope, in->own.fingerprint, err);
 }
 
+/* What a snapshot holds, for the figures of an input whose origin did not tell. */
+static int count_snapshot(struct stage_input *in, const char *snapshot, struct err *err)
+{
+    struct arena *a = arena_new(STAGE_TREE_BYTES_MAX, err);
+    if (!a)
+        return -1;
+    struct cache_tree tree = {0};
+    int rc = cache_snapshot_list(in->stage->opts.cache, snapshot, a, &tree, err);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < tree.file_count; i++)
+        bytes += tree.files[i].size;
+    atomic_store(&in->shown.files_total, tree.file_count);
+    atomic_store(&in->shown.bytes_total, bytes);
+    arena_free(a);
+    return rc;
+}
+
 /* The origin cannot be reached: what this credential had within the TTL, where the configuration allows it. */
 static int use_stale(struct stage_input *in, struct err *err)
 {
@@ -241,12 +258,14 @@ static int use_stale(struct stage_input *in, struct err *err)
     bool found = false, proved = false;
     if (cache_entry_get(s->opts.cache, s->lease, in->source->identity, in->own.scope, &last, &found, &second) < 0 ||
         !found || last.expired ||
-        cache_proof_has(s->opts.cache, in->own.scope, last.fingerprint, &proved, &second) < 0 || !proved)
+        cache_proof_has(s->opts.cache, in->own.scope, last.fingerprint, &proved, &second) < 0 || !proved ||
+        count_snapshot(in, last.snapshot, &second) < 0)
         return -1;
     stage_warn(s, in->index, "%s; using the copy from the cache, since stale_if_error is on", err->text);
     err_clear(err);
     memcpy(in->own.snapshot, last.snapshot, sizeof in->own.snapshot);
     memcpy(in->own.fingerprint, last.fingerprint, sizeof in->own.fingerprint);
+    in->own.stale = true;
     mark_all_cached(in);
     return 0;
 }

@@ -63,7 +63,8 @@ json_t *stage_record(const struct stage *s, size_t input, struct err *err)
         (in->own.writable && json_put_str(record, "writable_by", writable_word(in->own.writable), err) < 0) ||
         in->source->ops->describe(in->source, record, err) < 0 ||
         (in->own.snapshot[0] && json_put_str(record, "snapshot", in->own.snapshot, err) < 0) ||
-        add_figures(in, record, err) < 0 || add_objects(in, record, err) < 0)
+        (in->own.stale && json_put(record, "stale", json_true(), err) < 0) || add_figures(in, record, err) < 0 ||
+        add_objects(in, record, err) < 0)
         return NULL;
     return json_incref(record);
 }

@@ -76,6 +76,7 @@ struct stage_input {
         bool *proved;
         size_t in_flight;
         uint8_t scope[32], fingerprint[32];
+        bool stale;  /* the origin was not reached: the snapshot is that of before */
         bool steady; /* every file has a version: the fingerprint identifies content */
         char snapshot[SNAPSHOT_ID_MAX];
         enum writable_how writable;

@@ -138,6 +138,8 @@ def test_an_unreachable_origin_is_an_error_or_by_choice_the_copy_of_before(jobs,
     assert got.code == 125 and "refused" in got.errors and got.out == b"", got
     got = jobs(bucket, "", env={"BERTH_CACHE_STALE_IF_ERROR": "true"})
     assert got.code == 0 and got.text == sums({"k": b"kept"}) and "stale_if_error" in got.errors, got
+    told = got.record["inputs"][0]
+    assert told["stale"] is True and (told["files"], told["bytes"], told["bytes_received"]) == (1, 4, 0)
 
 
 # --- F23: whose data it is --------------------------------------------------------------------------------------------
@@ -516,7 +518,8 @@ def test_fetch_leaves_alone_what_is_there_and_fetches_what_differs(berth, jobs, 
     words = ["fetch", f"s3://{bucket}/", "out"]
     assert berth(*words, env=jobs.env()).code == 0
     relay.reset()
-    assert berth(*words, env=jobs.env()).code == 0
+    again = berth(*words, env=jobs.env())
+    assert again.code == 0 and "nothing to fetch" in again.errors, again
     assert relay.gets_of("/a") == relay.gets_of("/b") == 0
     (berth.cwd / "out/a").write_bytes(b"edited")
     assert berth(*words, env=jobs.env()).code == 0
@@ -532,10 +535,20 @@ def test_fetch_dry_run_lists_and_writes_nothing(berth, jobs, relay, s3):
     s3.fill(bucket, {"a": b"1234", "d/b": b""})
     got = berth("fetch", "--dry-run", f"s3://{bucket}/", "out", env=jobs.env())
     assert got.code == 0 and [line.split()[-1] for line in got.text.splitlines()] == ["a", "d/b"] and "4 B" in got.text, got
+    assert "would fetch 2 files, 4 B\n" in got.errors
     assert not (berth.cwd / "out").exists() and relay.count("GET") == 1
     assert berth("fetch", "--dry-run", "--json", f"s3://{bucket}/", "out", env=jobs.env()).json["files"] == [
         {"path": "a", "size": 4, "version": f'"{hashlib.md5(b"1234").hexdigest()}"'},
         {"path": "d/b", "size": 0, "version": f'"{hashlib.md5(b"").hexdigest()}"'}]
+
+
+def test_a_fetch_that_brings_nothing_leaves_no_folder_of_its_own(berth, jobs, s3):
+    bucket = s3.bucket()
+    s3.put(bucket, "a", b"1")
+    (berth.cwd / "mine").mkdir()
+    for folder, stays in (("out", False), ("mine", True)):
+        got = berth("fetch", f"s3://{bucket}/none/", folder, env=jobs.env())
+        assert got.code == 1 and (berth.cwd / folder).exists() == stays, got
 
 
 def test_fetch_takes_several_sources_and_names_conflicts(berth, jobs, s3):

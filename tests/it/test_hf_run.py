@@ -123,6 +123,30 @@ def test_P7_one_changed_file_of_10000_moves_one_file(run, hub):
     assert got.record["inputs"][0]["bytes_received"] == len(b"changed\n")
 
 
+def test_a_hub_that_is_away_is_an_error_or_by_choice_the_commit_of_before(run, hub, model):
+    assert run.show(hf()).code == 0
+    hub.rule(path="/api/", status=503)
+    assert run.show(hf()).code == 125
+    got = run.show(hf(), env={"BERTH_CACHE_STALE_IF_ERROR": "true"})
+    assert got.code == 0 and got.text == sums(MODEL) and "stale_if_error" in got.errors, got
+    told = got.record["inputs"][0]
+    assert told["stale"] is True and (told["files"], told["bytes"]) == (len(MODEL), sum(map(len, MODEL.values())))
+
+
+def test_a_repository_that_two_entries_want_is_fetched_once(run, hub, model):
+    got = run(nosana([hf(), hf(target="/again")], "diff -r /data /again && echo same"))
+    assert got.code == 0 and got.text == "same\n", got
+    assert len(hub.downloads) == len(MODEL)
+
+
+def test_equal_content_of_two_repositories_is_kept_once(run, hub, model, berth):
+    hub.repo("models", "other/copy").commit({"renamed.safetensors": MODEL["model.safetensors"]})
+    got = run(nosana([hf(), hf("other/copy", "/copy")], "cmp /data/model.safetensors /copy/renamed.safetensors && echo same"))
+    assert got.code == 0 and got.text == "same\n", got
+    blobs = [b for b in (berth.cache / "blobs").rglob("*") if b.is_file()]
+    assert len(blobs) == len(MODEL)
+
+
 def test_F30_a_snapshot_that_fails_half_way_is_not_there(run, hub, model):
     hub.rule(path="/resolve/", status=500, skip=2)
     got = run.show(hf())

@@ -222,6 +222,16 @@ def test_F32_a_manifest_that_cannot_be_one_is_a_clear_error(berth, server, manif
     assert result.code == 1 and words in result.errors and got(berth) == {}, result
 
 
+def test_a_registry_that_is_away_is_an_error_or_by_choice_the_model_of_before(run, server):
+    serve(server)
+    job = nosana([{"type": "Ollama", "model": f"{server.authority}/tiny"}], "ls /root/.ollama/models/blobs | wc -l")
+    assert run(job).text == "4\n"
+    server.rule(status=503)
+    assert run(job).code == 125
+    result = run(job, env={"BERTH_CACHE_STALE_IF_ERROR": "true"})
+    assert result.text == "4\n" and "stale_if_error" in result.errors, result
+
+
 def test_F21_a_registry_on_an_address_that_is_not_public_is_refused_for_strangers(berth, server):
     serve(server)
     result = fetch(berth, f"{server.authority}/tiny", *sets(xfer__public_only="true"))

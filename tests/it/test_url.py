@@ -187,6 +187,16 @@ def test_the_same_etag_is_not_fetched_again_and_another_one_is(run, server):
     assert run(job).out == b"changed\n"
 
 
+def test_a_server_that_is_away_is_an_error_or_by_choice_the_file_of_before(run, server):
+    server.put("b", "x.txt", BOOK)
+    job = bacalhau([url_input(f"{server.url}/b/x.txt")], "cat /data/x.txt")
+    assert run(job).out == BOOK
+    server.rule(status=503)
+    assert run(job).code == 125
+    result = run(job, env={"BERTH_CACHE_STALE_IF_ERROR": "true"})
+    assert result.out == BOOK and "stale_if_error" in result.errors, result
+
+
 def test_without_a_strong_etag_a_file_is_fetched_anew(run, server, berth):
     server.put("b", "x.txt", BOOK)
     server.rule(without=("ETag",))
