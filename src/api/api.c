@@ -15,6 +15,8 @@
 #define EVENTS_BACK_OFF_MS  500
 #define EVENTS_BACK_OFF_MAX 10000
 #define EVENTS_IDLE_MS      60000 /* the server sends a comment every 15 s */
+#define REFUSAL_MAX         65536 /* of the body that comes with an error */
+#define PIECE_BYTES         16384 /* of an event stream, at a time */
 #define HEADERS_MAX         6
 
 struct api {
@@ -302,13 +304,13 @@ static int follow_once(struct api *a, struct following *f, const char *url, bool
                                      .cancel = f->what->cancel};
     struct http_stream *stream = NULL;
     struct http_response refusal = {0};
-    buf_init(&refusal.body, 65536);
+    buf_init(&refusal.body, REFUSAL_MAX);
     int rc = http_stream_open(a->http, &req, &stream, &refusal.status, &refusal.body, err);
     if (rc == 0 && !stream) {
         *answered = refusal.status < 500 && refusal.status != 429;
         rc = refused(a, &refusal, NULL, err);
     }
-    char piece[16384];
+    char piece[PIECE_BYTES];
     while (rc == 0 && stream) {
         int64_t got = http_stream_read(stream, piece, sizeof piece, err);
         if (got <= 0) {

@@ -4,6 +4,7 @@
 #include "cli/wiring.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <time.h>
 
 static struct {
@@ -202,7 +203,7 @@ static int path(struct cli *cli, struct cache *c, const struct strv *operands, s
     }
     char id[SNAPSHOT_ID_MAX];
     AUTO_BUF view;
-    buf_init(&view, 8192);
+    buf_init(&view, PATH_MAX);
     if (cache_find(c, operands->v[0], id, err) < 0 || cache_snapshot_view(c, id, &view, err) < 0)
         return -1;
     puts(buf_str(&view));

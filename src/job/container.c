@@ -3,6 +3,7 @@
 #include "job/job_priv.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,7 +37,7 @@ static int add_outputs(struct run *r, struct arena *a, struct engine_mount *moun
 {
     for (size_t i = 0; i < r->op->output_count; i++) {
         AUTO_BUF path;
-        buf_init(&path, 4096);
+        buf_init(&path, PATH_MAX);
         if (results_output_dir(&r->results, r->opts->results_dir, r->op->outputs[i].name, &path, err) < 0)
             return -1;
         if (r->bind_outputs)

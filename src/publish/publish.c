@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define ENDPOINT_MAX 1024 /* "https://host:port" */
+
 /* ---- the place ---- */
 
 int target_open(struct target *t, const struct publish_opts *opts, struct err *err)
@@ -56,7 +58,7 @@ int target_describe(const struct target *t, const struct publish_opts *opts, con
 {
     AUTO_BUF endpoint;
     char region[S3_REGION_NAME_MAX];
-    buf_init(&endpoint, 1024);
+    buf_init(&endpoint, ENDPOINT_MAX);
     s3_where(t->s3, &endpoint, region);
     if (buf_check(&endpoint, "endpoint", err) < 0)
         return -1;
@@ -76,7 +78,7 @@ int storing_begun(void *ctx, const char *upload_id, struct err *err)
     const struct storing *s = ctx;
     AUTO_BUF endpoint;
     char region[S3_REGION_NAME_MAX];
-    buf_init(&endpoint, 1024);
+    buf_init(&endpoint, ENDPOINT_MAX);
     s3_where(s->target->s3, &endpoint, region);
     if (buf_check(&endpoint, "endpoint", err) < 0)
         return -1;

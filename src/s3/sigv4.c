@@ -9,6 +9,8 @@
 
 #define ALGORITHM      "AWS4-HMAC-SHA256"
 #define CANONICAL_MAX  ((size_t)64 << 10)
+#define TO_SIGN_MAX    1024
+#define SECRET_ROOM    4096
 #define HEX_SHA256_MAX 65
 #define DATE_LENGTH    8 /* "20150830" of "20150830T123600Z" */
 
@@ -267,7 +269,7 @@ static int hmac_text(const uint8_t *key, size_t key_n, struct span text, uint8_t
 static int derive_key(const char *secret, const char *scope, uint8_t out[32], struct err *err)
 {
     AUTO_BUF first;
-    buf_init(&first, 4096);
+    buf_init(&first, SECRET_ROOM);
     buf_adds(&first, "AWS4");
     buf_adds(&first, secret);
     int rc = buf_check(&first, "secret access key", err);
@@ -320,7 +322,7 @@ static int sign_canonical(const struct sigv4_request *req, const struct s3_keys 
     if (digest_bytes(DIGEST_SHA256, canonical.p, canonical.n, &hash, err) < 0)
         return -1;
     AUTO_BUF text;
-    buf_init(&text, 1024);
+    buf_init(&text, TO_SIGN_MAX);
     buf_addf(&text, ALGORITHM "\n%s\n%s/aws4_request\n%s", s->time, s->scope, digest_hex(hash_hex, &hash));
     if (buf_check(&text, "string to sign", err) < 0)
         return -1;
