@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 static struct {
-    const char *server, *market, *token, *token_file, *name, *state_dir, *results, *engine;
+    const char *server, *market, *token, *token_file, *name, *state_dir, *results, *engine, *peer_listen, *peer_address;
     uint64_t slots;
     struct strv labels;
     bool no_gpu, keep_results;
@@ -56,6 +56,16 @@ static const struct opt options[] = {
      .type = OPT_FLAG,
      .into = &a.keep_results,
      .help = "Leave results there when the server knows the end of a job"},
+    {.name = "peer-listen",
+     .type = OPT_STR,
+     .into = &a.peer_listen,
+     .meta = "ADDRESS:PORT",
+     .help = "Let other nodes of the market fetch from this one's cache there (port 0: a free one)"},
+    {.name = "peer-address",
+     .type = OPT_STR,
+     .into = &a.peer_address,
+     .meta = "ADDRESS[:PORT]",
+     .help = "The address under which they reach it (default: where it listens)"},
     {.name = "engine",
      .type = OPT_STR,
      .into = &a.engine,
@@ -141,6 +151,9 @@ static int start(struct cli *cli, struct wiring *w, struct err *err)
         .state_dir = state,
         .results_dir = a.results,
         .keep_results = a.keep_results,
+        .peer_listen = a.peer_listen,
+        .peer_address = a.peer_address,
+        .bytes_per_second = config_number(c, SETTING_XFER_BANDWIDTH),
         .engine = w->engine,
         .cache = w->cache,
         .xfer = w->xfer,

@@ -43,6 +43,21 @@ static json_t *peers_of(struct market *m, const struct exec_row *x, const char *
     return list;
 }
 
+/* Whether there is anybody at all: who asks is spared finding out what to ask for. */
+static int put_others(struct market *m, const struct exec_row *x, int64_t now_ms, json_t *out, struct err *err)
+{
+    int64_t n = 0;
+    struct query q = query_on(m,
+                              "SELECT COUNT(*) FROM nodes WHERE market = $1 AND id <> $2"
+                              " AND state IN ('approved', 'draining') AND last_seen_ms > $3"
+                              " AND peer_address IS NOT NULL",
+                              err);
+    query_text(&q, x->market);
+    query_text(&q, x->node);
+    query_i64(&q, now_ms - m->opts.lease_ms);
+    return query_one(&q, &n) < 0 ? -1 : json_put(out, "others", json_boolean(n > 0), err);
+}
+
 int market_node_locate(struct market *m, const struct market_caller *c, const struct market_ref *x,
                        const json_t *digests, json_t **out, struct err *err)
 {
@@ -57,6 +72,8 @@ int market_node_locate(struct market *m, const struct market_caller *c, const st
     AUTO_JSON o = json_object();
     json_t *peers = json_object();
     json_put(o, "peers", peers, err);
+    if (put_others(m, &row, now_ms, o, err) < 0)
+        return -1;
     json_array_foreach(digests, i, item)
     {
         const char *sha256 = json_string_value(item);

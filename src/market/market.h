@@ -309,8 +309,9 @@ struct market_finish {
 /* The same again by the same epoch is fine. Records the result: the only one this execution will ever have. */
 int market_node_finish(struct market *m, const struct market_caller *c, const struct market_ref *x,
                        const struct market_finish *f, struct err *err);
-/* → {"peers": {HEX: [{"node", "address", "fingerprint", "token"}]}}: live, approved nodes of this market. The token is
- * a grant for that digest by that peer's `peer_key` (seal_grant_check()), good for MARKET_GRANT_MS. */
+/* → {"peers": {HEX: [{"node", "address", "fingerprint", "token"}]}, "others"}: live, approved nodes of this market. The
+ * token is a grant for that digest by that peer's `peer_key` (seal_grant_check()), good for MARKET_GRANT_MS. `others`:
+ * any other node serves peers, whatever it holds; also told where no digest is asked for. */
 #define MARKET_GRANT_MS  600000
 #define MARKET_PEERS_MAX 8 /* of one digest */
 int market_node_locate(struct market *m, const struct market_caller *c, const struct market_ref *x,

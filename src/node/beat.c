@@ -26,6 +26,7 @@ static json_t *input_progress(const struct stage *stage, size_t i, bool named, s
         json_put_u64(one, "bytes_total", p.bytes_total, err) == 0 &&
         json_put_u64(one, "bytes_done", p.bytes_done, err) == 0 &&
         json_put_u64(one, "bytes_cached", p.bytes_cached, err) == 0 &&
+        json_put_u64(one, "bytes_from_peers", p.bytes_from_peers, err) == 0 &&
         json_put_u64(one, "files_total", p.files_total, err) == 0 &&
         json_put_u64(one, "files_done", p.files_done, err) == 0)
         return one;
@@ -112,6 +113,27 @@ static void say_readiness(const struct node *n, char out[READINESS_MAX])
         snprintf(out, READINESS_MAX, "%s", n->shared.readiness);
 }
 
+/* Which blobs peers may fetch from here; often the same as the last time. */
+static int put_blobs(struct node *n, bool regular, json_t *body, struct err *err)
+{
+    struct err minor = ERR_INIT;
+    bool more = false;
+    pthread_mutex_lock(&n->mu);
+    bool look = regular || n->shared.blobs_changed;
+    n->shared.blobs_changed = false;
+    pthread_mutex_unlock(&n->mu);
+    json_t *blobs = look ? peers_tell(n, &more, &minor) : NULL;
+    if (err_is_set(&minor))
+        log_warn("node", "the blobs cannot be listed (reason=\"%s\")", minor.text);
+    if (more) {
+        pthread_mutex_lock(&n->mu);
+        n->shared.blobs_changed = true;
+        node_beat_now(n);
+        pthread_mutex_unlock(&n->mu);
+    }
+    return blobs ? json_put(body, "blobs", blobs, err) : 0;
+}
+
 /* `regular`: not sent early for some news; then the cache is looked at, too, which costs more. */
 static json_t *beat_body(struct node *n, bool regular, bool all_holds, struct err *err)
 {
@@ -130,7 +152,8 @@ static json_t *beat_body(struct node *n, bool regular, bool all_holds, struct er
     if (json_put(body, "running", running_list(n, true, err), err) < 0 ||
         json_put(body, "ready", json_boolean(ready), err) < 0 || json_put_str(body, "readiness", readiness, err) < 0 ||
         (held >= 0 && json_put(body, "required_version", json_integer(held), err) < 0) ||
-        (cache && json_put(body, "cache", cache, err) < 0) || (holds && json_put(body, "holds", holds, err) < 0)) {
+        (cache && json_put(body, "cache", cache, err) < 0) || (holds && json_put(body, "holds", holds, err) < 0) ||
+        put_blobs(n, regular, body, err) < 0) {
         json_decref(body);
         return NULL;
     }
@@ -223,6 +246,7 @@ static int beat(struct beating *b, uint64_t now)
         return 0;
     }
     b->all_holds = true; /* what was told may not have arrived */
+    peers_unsure(n);
     if (err.kind == ERR_DENIED)
         node_fail(n, &err);
     else if (err.kind != ERR_CANCELLED)

@@ -20,6 +20,7 @@ static void on_phase(void *ctx, enum run_phase phase)
         e->shared.state = EXEC_PUBLISHING;
     else if (e->shared.state == EXEC_CLAIMED)
         e->shared.state = EXEC_STAGING;
+    n->shared.blobs_changed |= phase == RUN_RUNNING;
     node_beat_now(n);
     pthread_mutex_unlock(&n->mu);
 }
@@ -126,6 +127,8 @@ static void describe_run(struct execution *e, const struct execution_job *j, str
                    .warn = on_warn,
                    .ctx = e},
     };
+    if (!e->confidential) /* the server would learn its inputs' digests */
+        out->stage.peers = (struct stage_peers){.locate = peers_locate, .ctx = e, .xfer = e->node->peer_xfer};
     out->stage.access.ambient = false;
     out->stage.access.ambient_buckets = o->allow_buckets;
     publish_access(e, j, &out->publish);

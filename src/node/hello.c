@@ -30,6 +30,7 @@ static json_t *hello_body(const struct node *n, struct err *err)
     json_put(body, "info", info_json(n, err), err);
     json_put(body, "labels", o->labels ? json_incref((json_t *)o->labels) : json_object(), err);
     put_public_key(n, body, err);
+    peers_introduce(n, body, err);
     if (!err_is_set(err))
         return body;
     json_decref(body);
@@ -47,6 +48,8 @@ static int take_welcome(struct node *n, const json_t *answer, struct err *err)
     if (token && (identity_keep_token(n, token, err) < 0 || api_set_token(n->api, token, err) < 0))
         return -1;
     if (!token && n->opts->token && identity_keep_given(n, err) < 0) /* it was a node's token */
+        return -1;
+    if (peers_welcome(n, answer, err) < 0)
         return -1;
     pthread_mutex_lock(&n->mu);
     if (json_get_i64(answer, "heartbeat_ms", &beat) && beat >= TIMES_MIN_MS && beat <= TIMES_MAX_MS)

@@ -298,6 +298,7 @@ static int hello(struct node *n, struct err *err)
 
 static void release(struct node *n)
 {
+    peers_stop(n);
     api_free(n->api);
     holds_release(&n->holds);
     seal_pair_free(n->pair);
@@ -320,7 +321,8 @@ int node_run(const struct node_opts *opts, struct err *err)
     int rc = init(&n, err);
     if (rc == 0 && identity_open(&n, err) == 0 && open_results(&n, err) == 0 &&
         holds_open(&n.holds, n.state_fd, err) == 0 && engine_info(opts->engine, &n.engine, err) == 0 &&
-        clean_up_after_crash(&n, err) == 0 && open_api(&n, err) == 0 && hello(&n, err) == 0)
+        clean_up_after_crash(&n, err) == 0 && open_api(&n, err) == 0 && peers_start(&n, err) == 0 &&
+        hello(&n, err) == 0)
         rc = run_threads(&n, err);
     else
         rc = -1;

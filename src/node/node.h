@@ -1,8 +1,9 @@
 /* node: the agent of a market: claims executions from a server, runs them here, reports.
  *
- * Outbound calls only, so it works behind NAT. A node joins with a join token and has a token of its own from then on,
- * kept with its id and its key pair in the state folder (files of mode 0600). It claims once it holds what its market
- * requires: images pulled, resources staged and pinned.
+ * Outbound calls only, so it works behind NAT; unless it is told to serve blobs to its peers, the other nodes. A node
+ * joins with a join token and has a token of its own from then on, kept with its id and its key pair in the state
+ * folder (files of mode 0600). It claims once it holds what its market requires: images pulled, resources staged and
+ * pinned.
  *
  * Words: an *execution* is held under an *epoch* by a *lease*. The lease is counted from before the request was sent
  * that brought it, by CLOCK_BOOTTIME, so that a machine that slept knows; when it has run out, the container is killed
@@ -31,6 +32,11 @@ struct node_opts {
     const char *state_dir;   /* made where it is not there; one node at a time */
     const char *results_dir; /* NULL: "results" in the state folder. What is in it is the node's to remove */
     bool keep_results;       /* results folders stay after the server knows the end */
+
+    /* Other nodes of the market may fetch blobs of the cache: "127.0.0.1:0", port 0: a free one. NULL: they may not. */
+    const char *peer_listen;
+    const char *peer_address;  /* where they reach it, an address with or without a port; NULL: where it listens */
+    uint64_t bytes_per_second; /* ceiling of what is fetched from them, as the origins have theirs in `xfer`; 0: none */
 
     /* What jobs run with: as in struct run_opts. `access` and `publish` are what the operator lets strangers' jobs use:
      * `ambient` is off in both, whatever it says here. All borrowed. */

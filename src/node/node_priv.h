@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "base/rng.h"
+#include "node/blobs.h"
 #include "node/holds.h"
 #include "node/lease.h"
 #include "node/node.h"
@@ -80,10 +81,12 @@ struct node {
     struct seal_pair *pair;
     struct engine_info engine;
     struct holds holds;
-    struct cancel ending; /* no new claims, no more preparing */
-    struct cancel over;   /* all threads end */
-    int wake_fd;          /* eventfd: main is to look around */
-    int fence_fd;         /* eventfd: leases changed */
+    struct node_peers *peers; /* NULL: serves none */
+    struct xfer *peer_xfer;   /* fetches from them */
+    struct cancel ending;     /* no new claims, no more preparing */
+    struct cancel over;       /* all threads end */
+    int wake_fd;              /* eventfd: main is to look around */
+    int fence_fd;             /* eventfd: leases changed */
 
     pthread_mutex_t mu;
     pthread_cond_t changed; /* on the monotonic clock */
@@ -91,6 +94,7 @@ struct node {
         struct execution *running;
         uint32_t running_count;
         bool ready, drain, beat_now;
+        bool blobs_changed; /* something was staged: the next heartbeat looks at once which blobs are there */
         char readiness[READINESS_MAX];
         int64_t required_wanted, required_held; /* versions; -1: none yet */
         uint32_t heartbeat_ms, lease_ms;
@@ -193,6 +197,17 @@ int will_write(struct execution *e, const json_t *finish, struct err *err); /* N
 void will_remove(struct execution *e);
 /* Deliver what earlier processes left; 1: some could not be yet. */
 int wills_deliver(struct node *n, struct err *err);
+
+/* peers.c: blobs to and from other nodes. */
+int peers_start(struct node *n, struct err *err); /* before hello */
+void peers_stop(struct node *n);
+int peers_introduce(const struct node *n, json_t *hello, struct err *err);
+int peers_welcome(struct node *n, const json_t *answer, struct err *err);
+/* A heartbeat's "blobs"; NULL: nothing changed. `more`: the next one has more. */
+json_t *peers_tell(struct node *n, bool *more, struct err *err);
+void peers_unsure(struct node *n); /* it may not have arrived */
+/* As in struct stage_peers; `ctx` is the struct execution. */
+int peers_locate(void *ctx, const char *const *sha256, size_t n, json_t **out, struct err *err);
 
 /* info.c */
 json_t *info_json(const struct node *n, struct err *err);

@@ -1,5 +1,6 @@
 /* Many files of one input through the transfer engine, a window at a time. */
 #include "base/fs.h"
+#include "base/log.h"
 #include "stage/stage_priv.h"
 
 #include <limits.h>
@@ -51,7 +52,7 @@ static void on_done(void *ctx, const struct xfer_result *result, const struct er
         else
             f->failure = &no_memory_left;
     } else {
-        const char *version = f->in->source->ops->get_version(f->source_ctx);
+        const char *version = f->source_ctx ? f->in->source->ops->get_version(f->source_ctx) : NULL;
         struct err ignored = ERR_INIT;
         f->learned_version = version ? str_dup(version, &ignored) : NULL;
     }
@@ -66,12 +67,18 @@ static int on_open(void *ctx, uint64_t size, int *fd, struct partmap **map, stru
 
 static const struct xfer_sink sink = {.open = on_open};
 
+static void forget_failure(struct fetch *f)
+{
+    if (f->failure != &no_memory_left)
+        free(f->failure);
+    f->failure = NULL;
+}
+
 static void fetch_free(struct fetch *f)
 {
     if (f->source_ctx)
         f->in->source->ops->get_end(f->source_ctx);
-    if (f->failure != &no_memory_left)
-        free(f->failure);
+    forget_failure(f);
     free(f->learned_version);
     free(f->path);
     free(f);
@@ -109,6 +116,8 @@ static int launch(struct fetch *f, bool head_only, struct err *err)
     if (rc == 0) {
         f->source_ctx = get.source_ctx;
         f->expected_size = get.size;
+        if (f->stated && !head_only)
+            get.want = (struct xfer_want){.has_full = true, .full = f->stated->sha256, .compute = get.want.compute};
         in->own.in_flight++;
         rc = xfer_get_start(in->stage->opts.xfer, &get, err);
         if (rc < 0)
@@ -119,6 +128,15 @@ static int launch(struct fetch *f, bool head_only, struct err *err)
         fetch_free(f);
     }
     return rc;
+}
+
+/* From a peer where one has it, else from the origin. Takes `f` over in either case. */
+static int launch_somewhere(struct fetch *f, struct err *err)
+{
+    if (!f->stated || !peers_launch(f, &sink, on_done))
+        return launch(f, false, err);
+    f->in->own.in_flight++;
+    return 0;
 }
 
 static int put_content(struct fetch *f, struct span content, int fd, struct err *err)
@@ -175,10 +193,26 @@ static void count_stored(struct stage_input *in, const struct fetch *f)
     }
 }
 
-/* Take one finished fetch: store it, or keep the first error. */
+/* Not from this peer: the parts that came stay, since all is checked in the end, unless they were shown to be wrong. */
+static void try_elsewhere(struct fetch *f, struct err *err)
+{
+    peers_settle(f, f->failure);
+    if (f->failure->kind == ERR_CORRUPT)
+        cache_fill_wipe(f->fill);
+    forget_failure(f);
+    launch_somewhere(f, err);
+}
+
+/* Take one finished fetch: store it, go on elsewhere, or keep the first error. */
 static void settle(struct stage_input *in, struct err *err)
 {
     struct fetch *f = take_finished(in);
+    if (f->peer && f->failure && !err_is_set(err) && cancel_level_of(&in->stage->stop) == CANCEL_NONE) {
+        try_elsewhere(f, err);
+        return;
+    }
+    if (f->peer)
+        peers_settle(f, f->failure);
     if (f->failure) {
         bool keep =
             f->failure->kind != ERR_CORRUPT && f->failure->kind != ERR_CHANGED && f->failure->kind != ERR_NOSPACE;
@@ -225,8 +259,13 @@ static int start_one(struct stage_input *in, size_t i, struct err *err)
             count_there(in, file.size);
         return rc < 0 ? -1 : state == CACHE_FILL_HIT;
     }
+    const struct peer_file *peers = in->own.peers ? peers_file(in->own.peers, i) : NULL;
+    if (peers && peers->stated) {
+        f->stated = peers;
+        cache_fill_bind(f->fill, &peers->sha256);
+    }
     bool here = file.content.p || in->source->ops->copy;
-    int started = here ? store_here(f, &file, err) : launch(f, false, err);
+    int started = here ? store_here(f, &file, err) : launch_somewhere(f, err);
     return started < 0 ? -1 : 1;
 }
 
@@ -284,6 +323,35 @@ static void settle_proof(struct stage_input *in, struct err *err)
     if (f->failure)
         err_move(err, f->failure);
     fetch_free(f);
+}
+
+static void settle_look(struct stage_input *in, const struct peer_plan *plan)
+{
+    struct fetch *f = take_finished(in);
+    struct peer_file *p = peers_file(plan, f->file);
+    const struct xfer_want *want = &f->result.want;
+    if (!f->failure && want->has_full && want->full.kind == DIGEST_SHA256) {
+        p->stated = true;
+        p->sha256 = want->full;
+    }
+    fetch_free(f);
+}
+
+int fetch_look(struct stage_input *in, struct peer_plan *plan, struct err *err)
+{
+    for (size_t i = 0; i < plan->n && !err_is_set(err); i++) {
+        if (plan->v[i].stated)
+            continue;
+        while (in->own.in_flight >= STAGE_WINDOW)
+            settle_look(in, plan);
+        struct err why = ERR_INIT;
+        struct fetch *f = cancel_check(&in->stage->stop, err) < 0 ? NULL : fetch_new(in, plan->v[i].file, err);
+        if (f && launch(f, true, &why) < 0)
+            log_debug("stage", "no HEAD (input=%zu reason=\"%s\")", in->index, why.text);
+    }
+    while (in->own.in_flight > 0)
+        settle_look(in, plan);
+    return err_is_set(err) ? -1 : 0;
 }
 
 int fetch_prove(struct stage_input *in, struct err *err)

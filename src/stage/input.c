@@ -27,11 +27,15 @@ static void forget_plan(struct stage_input *in)
     in->own.blobs = NULL;
     in->own.proved = NULL;
     in->own.verified = in->own.by_size = 0;
+    peers_forget(in);
     atomic_store(&in->shown.files_done, 0);
     atomic_store(&in->shown.files_cached, 0);
     atomic_store(&in->shown.bytes_cached, 0);
     /* What an earlier attempt fetched is found in the cache or folder by the next. */
-    atomic_store(&in->shown.bytes_before, atomic_load(&in->shown.group.bytes_done));
+    struct peer_figures peers;
+    peers_figures(in, &peers);
+    atomic_store(&in->shown.peer_files, 0);
+    atomic_store(&in->shown.bytes_before, atomic_load(&in->shown.group.bytes_done) + peers.bytes_done);
 }
 
 /* The hash of the resolved list. Without a version for every file it is made unique: such lists never match. */
@@ -309,7 +313,7 @@ static int through_cache(struct stage_input *in, struct err *err)
     input_set_phase(in, STAGE_CHECKING);
     if (!proved && fetch_prove(in, err) < 0)
         return -1;
-    if (fetch_missing(in, err) < 0)
+    if (peers_plan(in, proved, err) < 0 || fetch_missing(in, err) < 0)
         return -1;
     input_set_phase(in, STAGE_STORING);
     if (make_snapshot(in, err) < 0)

@@ -38,6 +38,9 @@ static int add_figures(const struct stage_input *in, json_t *into, struct err *e
         json_put_u64(into, "files_cached", p.files_cached, err) < 0 ||
         json_put_u64(into, "bytes_cached", p.bytes_cached, err) < 0 ||
         json_put_u64(into, "bytes_received", p.bytes_wire, err) < 0 ||
+        json_put_u64(into, "bytes_from_peers", p.bytes_from_peers, err) < 0 ||
+        json_put_u64(into, "files_from_peers", p.files_from_peers, err) < 0 ||
+        json_put_u64(into, "peers_failed", p.peers_failed, err) < 0 ||
         json_put_u64(into, "requests", p.requests, err) < 0 || json_put_u64(into, "retries", p.retries, err) < 0 ||
         json_put_u64(into, "files_verified_by_digest", in->own.verified, err) < 0 ||
         json_put_u64(into, "files_verified_by_size", in->own.by_size, err) < 0 ||

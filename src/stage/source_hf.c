@@ -77,7 +77,8 @@ static void file_hf(struct source *base, size_t i, struct source_file *out)
                                 .location = buf_str(&s->location),
                                 .version = version_at(s, hf_version(f, s->version)),
                                 .size = f->size,
-                                .want = &s->want};
+                                .want = &s->want,
+                                .sha256 = f->lfs ? &s->want.full : NULL};
 }
 
 static int get_begin_hf(struct source *base, size_t i, struct xfer_get *get, struct err *err)

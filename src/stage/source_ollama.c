@@ -52,6 +52,7 @@ static void file_ollama(struct source *base, size_t i, struct source_file *out)
         buf_addf(&s->location, "%s/blobs/sha256:%s", place, hex);
         buf_addf(&s->version, "sha256:%s", hex);
         out->size = b->size;
+        out->sha256 = &b->digest;
     } else {
         buf_addf(&s->path, "manifests/%s/%s/%s/%s", ref->host, ref->space, ref->name, ref->tag);
         buf_addf(&s->location, "%s/manifests/%s", place, s->now->digest);

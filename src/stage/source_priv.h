@@ -11,13 +11,14 @@ struct source;
 
 /* One resolved file. Strings are borrowed until the next call of file() on the same source. */
 struct source_file {
-    const char *path;             /* below the target */
-    const char *location;         /* "<endpoint>/<bucket>/<key>" */
-    const char *version;          /* equal versions mean equal bytes; NULL: the origin gives none */
-    uint64_t size;                /* XFER_SIZE_UNKNOWN possible */
-    int64_t modified_ms;          /* 0: unknown */
-    bool proved;                  /* resolving it already proved that these credentials may read it */
-    const struct xfer_want *want; /* what the origin stated of its content; NULL: only the transfer tells */
+    const char *path;                  /* below the target */
+    const char *location;              /* "<endpoint>/<bucket>/<key>" */
+    const char *version;               /* equal versions mean equal bytes; NULL: the origin gives none */
+    uint64_t size;                     /* XFER_SIZE_UNKNOWN possible */
+    int64_t modified_ms;               /* 0: unknown */
+    bool proved;                       /* resolving it already proved that these credentials may read it */
+    const struct xfer_want *want;      /* what the origin stated of its content; NULL: only the transfer tells */
+    const struct digest_value *sha256; /* stated by the origin itself, not by the job; NULL: not known (yet) */
     struct span content; /* resolving already gave its bytes (at most one part): no request follows; p NULL: not so */
 };
 
@@ -52,8 +53,9 @@ struct source {
     size_t file_count;
     const char *const *folders;
     size_t folder_count;
-    bool unasked; /* resolve() took a run record's word: only a request for each file tells what may be read */
-    bool single;  /* one exact object: mounted as a file where the target ends in its name */
+    bool unasked;        /* resolve() took a run record's word: only a request for each file tells what may be read */
+    bool states_by_head; /* a HEAD of a file (get_begin() with head_only) may bring its SHA-256, from the origin */
+    bool single;         /* one exact object: mounted as a file where the target ends in its name */
     /* From creation on: */
     char *identity;        /* what is asked for, all that shapes the result included */
     uint8_t principal[32]; /* who asks; all zero: anybody */

@@ -12,7 +12,9 @@ struct source_s3_state {
     struct creds *creds; /* borrowed from the stage's logins */
     struct s3 *s3;
     struct s3_resolution *now;
-    struct buf location, version; /* of the last file() */
+    /* Of the last file(): */
+    struct buf location, version;
+    struct digest_value sha256;
 };
 
 static struct source_s3_state *state_of(struct source *s)
@@ -49,6 +51,7 @@ static int resolve_s3(struct source *base, struct err *err)
     base->folders = s->now->folders;
     base->folder_count = s->now->folder_count;
     base->unasked = opts.pin_count > 0;
+    base->states_by_head = !base->unasked && !base->input->s3.checksum_sha256;
     base->single = s->now->single;
     for (size_t i = 0; i < s->now->warning_count; i++)
         stage_warn(base->stage, base->index, "%s", s->now->warnings[i]);
@@ -71,6 +74,10 @@ static void file_s3(struct source *base, size_t i, struct source_file *out)
                                 .size = o.size,
                                 .modified_ms = o.modified_ms,
                                 .proved = o.looked};
+    if (base->states_by_head && o.looked && o.want.has_full && o.want.full.kind == DIGEST_SHA256) {
+        s->sha256 = o.want.full;
+        out->sha256 = &s->sha256;
+    }
 }
 
 /* --- one transfer ------------------------------------------------------------------------------------------------- */

@@ -40,17 +40,20 @@ static int input_init(struct stage *s, size_t i, struct err *err)
     in->shown.group.cancel = &s->stop;
     in->shown.group.policy = s->opts.access.policy;
     pthread_mutex_init(&in->finished.mu, NULL);
+    pthread_mutex_init(&in->peers.mu, NULL);
     pthread_cond_init(&in->finished.cv, NULL);
     return stage_source_new(&in->source, s, i, err);
 }
 
 static void input_release(struct stage_input *in)
 {
+    peers_forget(in);
     stage_source_free(in->source);
     free(in->own.blobs);
     free(in->own.proved);
     if (in->stage) {
         pthread_mutex_destroy(&in->finished.mu);
+        pthread_mutex_destroy(&in->peers.mu);
         pthread_cond_destroy(&in->finished.cv);
     }
 }
@@ -86,6 +89,7 @@ int stage_new(struct stage **out, const struct stage_opts *opts, const struct in
     s->shared.done_fd = s->folder.dir_fd = s->folder.partial_fd = s->stop.event_fd = -1;
     pthread_mutex_init(&s->shared.mu, NULL);
     pthread_mutex_init(&s->warn_mu, NULL);
+    pthread_mutex_init(&s->bad_peers.mu, NULL);
     pthread_mutex_init(&s->folder.mu, NULL);
     s->arena = arena_new(STAGE_TREE_BYTES_MAX, err);
     s->in = calloc(n ? n : 1, sizeof *s->in);
@@ -130,6 +134,7 @@ void stage_free(struct stage *s)
     auto_close(&s->folder.dir_fd);
     pthread_mutex_destroy(&s->shared.mu);
     pthread_mutex_destroy(&s->warn_mu);
+    pthread_mutex_destroy(&s->bad_peers.mu);
     pthread_mutex_destroy(&s->folder.mu);
     free(s);
 }
@@ -245,8 +250,10 @@ int stage_run(struct stage *s, struct err *err)
 
 void stage_progress(const struct stage *s, size_t input, struct stage_progress *out)
 {
-    const struct stage_input *in = &s->in[input];
+    struct stage_input *in = &s->in[input];
     const struct xfer_group *g = &in->shown.group;
+    struct peer_figures peers;
+    peers_figures(in, &peers);
     *out = (struct stage_progress){
         .phase = (enum stage_phase)atomic_load(&in->shown.phase),
         .files_total = atomic_load(&in->shown.files_total),
@@ -254,14 +261,17 @@ void stage_progress(const struct stage *s, size_t input, struct stage_progress *
         .files_cached = atomic_load(&in->shown.files_cached),
         .bytes_total = atomic_load(&in->shown.bytes_total),
         .bytes_cached = atomic_load(&in->shown.bytes_cached),
-        .bytes_wire = atomic_load(&g->bytes_wire),
-        .requests = atomic_load(&g->requests),
-        .retries = atomic_load(&g->retries),
+        .bytes_wire = atomic_load(&g->bytes_wire) + peers.bytes_wire,
+        .requests = atomic_load(&g->requests) + peers.requests,
+        .retries = atomic_load(&g->retries) + peers.retries,
+        .bytes_from_peers = peers.bytes_wire,
+        .files_from_peers = atomic_load(&in->shown.peer_files),
+        .peers_failed = atomic_load(&in->shown.peer_failures),
         .stalled = atomic_load(&g->stalled),
         .resolve_ms = atomic_load(&in->shown.resolve_ms),
         .fetch_ms = atomic_load(&in->shown.fetch_ms),
     };
-    uint64_t before = atomic_load(&in->shown.bytes_before), fetched = atomic_load(&g->bytes_done);
+    uint64_t before = atomic_load(&in->shown.bytes_before), fetched = atomic_load(&g->bytes_done) + peers.bytes_done;
     out->bytes_done = out->bytes_cached + (fetched > before ? fetched - before : 0);
 }
 

@@ -53,12 +53,29 @@ enum stage_phase {
 };
 const char *stage_phase_name(enum stage_phase phase);
 
+/* Other machines that may hold what the origin has. They are asked about files whose SHA-256 the origin itself has
+ * stated to this job's credentials, and only once these were seen to be allowed to read; whatever comes from there is
+ * checked against that digest, and anything else than the right bytes soon is the origin's turn again. All zero: there
+ * are none.
+ */
+#define STAGE_LOCATE_MAX 1000
+struct stage_peers {
+    /* Who holds these blobs (SHA-256, in hex; at most STAGE_LOCATE_MAX, none: is anybody there at all)? → owned
+     * {"peers": {HEX: [{"node", "address", "fingerprint", "token"}]}, "others": bool}. Blocks; called by several
+     * threads. */
+    int (*locate)(void *ctx, const char *const *sha256, size_t n, json_t **out, struct err *err);
+    void *ctx;
+    struct xfer *xfer; /* an engine for them alone, with little patience: the origin is there */
+};
+
 struct stage_progress {
     enum stage_phase phase;
     uint64_t files_total, files_done, files_cached; /* done includes cached */
     uint64_t bytes_total, bytes_done, bytes_cached; /* of files whose size is known; done includes cached */
     uint64_t bytes_wire, requests, retries, stalled;
-    uint64_t resolve_ms, fetch_ms; /* spent so far */
+    uint64_t bytes_from_peers, files_from_peers; /* bytes: of bytes_wire; files: of those that are done */
+    uint64_t peers_failed;                       /* times that a file was given up on a peer */
+    uint64_t resolve_ms, fetch_ms;               /* spent so far */
 };
 
 struct stage_opts {
@@ -66,6 +83,7 @@ struct stage_opts {
     struct xfer *xfer;
     struct http *http;
     struct stage_access access;
+    struct stage_peers peers;
     const char *job_id;
     const char *work_dir; /* writable copies go below it: on the cache's file system where reflinks are wanted */
     bool mounts_seen;     /* the engine sees what this process mounts: overlays may stand in for copies */

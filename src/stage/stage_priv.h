@@ -2,6 +2,7 @@
 #ifndef BERTH_STAGE_STAGE_PRIV_H
 #define BERTH_STAGE_STAGE_PRIV_H
 
+#include "stage/peer.h"
 #include "stage/source_priv.h"
 #include "stage/stage.h"
 
@@ -12,9 +13,13 @@
 #define STAGE_PARALLEL_DEFAULT 16
 #define STAGE_WINDOW           256                 /* transfers an input keeps queued in the engine */
 #define STAGE_LOOKUP_BATCH     1000                /* origins asked of the index at once */
+#define STAGE_BAD_PEERS        64                  /* beyond that none is asked any more */
 #define STAGE_TREE_BYTES_MAX   (UINT64_C(1) << 30) /* memory for the list of one snapshot */
 
 struct stage_input;
+struct peer_file;
+struct peer_plan;
+struct peer_try;
 
 /* One file on its way. Made by the input's thread, given to xfer, returned through the input's queue. */
 struct fetch {
@@ -28,6 +33,9 @@ struct fetch {
     int fd;                  /* folder store */
     struct partmap *map;     /* folder store */
     int map_fd;
+    const struct peer_file *stated; /* the origin stated its SHA-256; NULL: not so */
+    struct peer_try *peer;          /* under way from a peer; NULL: from the origin */
+    unsigned peers_tried, peers_turn;
     /* Set by done(): */
     struct xfer_result result;
     struct err *failure; /* NULL on success */
@@ -62,6 +70,7 @@ struct stage_input {
         atomic_int phase;
         atomic_uint_fast64_t files_total, files_done, files_cached, bytes_total, bytes_cached, bytes_before;
         atomic_uint_fast64_t resolve_ms, fetch_ms;
+        atomic_uint_fast64_t peer_files, peer_failures;
         struct xfer_group group;
     } shown;
     /* Transfer threads put finished fetches here; the input's thread takes them. */
@@ -70,6 +79,13 @@ struct stage_input {
         pthread_cond_t cv;
         struct fetch *first, *last;
     } finished;
+    struct {
+        pthread_mutex_t mu;
+        struct peer_try *live;
+        struct peer_figures {
+            uint64_t bytes_done, bytes_wire, requests, retries;
+        } over; /* of those that have ended; bytes_done only of those that ended well */
+    } peers;
     /* The input's thread only; after it ended, stage_run's. */
     struct {
         struct blob_id *blobs; /* by file; empty id: still to be fetched */
@@ -81,6 +97,7 @@ struct stage_input {
         char snapshot[SNAPSHOT_ID_MAX];
         enum writable_how writable;
         uint64_t verified, by_size; /* files fetched now: checked by a digest, or by size alone */
+        struct peer_plan *peers;    /* NULL: none is asked */
         struct err err;
     } own;
 };
@@ -107,6 +124,11 @@ struct stage {
     struct stage_mount *mounts;
     size_t mount_count;
     unsigned copies; /* writable copies made below work_dir */
+    struct {
+        pthread_mutex_t mu;
+        char address[STAGE_BAD_PEERS][PEER_ADDRESS_MAX]; /* they failed this job, and are left alone */
+        size_t n;
+    } bad_peers;
     struct {
         const struct stage_fetch_opts *opts;
         int dir_fd, partial_fd; /* -1 unless fetching to a folder */
@@ -135,8 +157,33 @@ int fetch_to_folder(struct stage_input *in, struct err *err);
 
 /* Fetch every file whose blob is not known yet; the store's commit fills own.blobs. */
 int fetch_files(struct stage_input *in, struct err *err);
+/* HEAD files whose SHA-256 only that can tell; a file whose HEAD fails is left to the origin. */
+int fetch_look(struct stage_input *in, struct peer_plan *plan, struct err *err);
 /* HEAD every cached file that these credentials have not been seen to read. */
 int fetch_prove(struct stage_input *in, struct err *err);
+
+/* peers.c: files that other machines may have. */
+struct peer_file {
+    size_t file;
+    bool stated; /* by the origin, which has also let this job read it */
+    struct digest_value sha256;
+    const json_t *peers; /* who holds it; borrowed from the plan's answers; NULL: nobody */
+};
+struct peer_plan {
+    struct peer_file *v; /* sorted by file */
+    size_t n, room;
+    json_t *answers;
+};
+/* Which of the missing files the origin states a SHA-256 of, and who has them. Fails only where staging has to end. */
+int peers_plan(struct stage_input *in, bool proved, struct err *err);
+void peers_forget(struct stage_input *in);
+struct peer_file *peers_file(const struct peer_plan *plan, size_t file); /* NULL: not in the plan */
+/* From the next peer that has it, through the engine for peers. False: there is none left. */
+bool peers_launch(struct fetch *f, const struct xfer_sink *sink,
+                  void (*done)(void *ctx, const struct xfer_result *result, const struct err *err));
+/* It came back: whether well or, `why`, not. Counts, tells, and takes it off the peer. */
+void peers_settle(struct fetch *f, const struct err *why);
+void peers_figures(struct stage_input *in, struct peer_figures *out);
 
 /* Inputs whose targets are equal or nested become one group, mounted at the outermost target. Pure. */
 struct merge_member {

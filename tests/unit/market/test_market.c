@@ -733,6 +733,13 @@ static void peers_are_named_to_who_holds_an_execution(void **state)
     OK(market_node_heartbeat(w->m, &has.c, &gone, NULL, &err));
     OK(market_node_locate(w->m, &asks.c, &c.ref, blobs, &out, &err));
     assert_int_equal(json_object_size(json_object_get(out, "peers")), 0);
+    assert_true(json_get_bool(out, "others", false)); /* it serves still, only not this */
+    json_decref(out);
+    const struct market_hello silent = {.node = "has"};
+    AUTO_JSON none = json_array();
+    OK(market_node_hello(w->m, &has.c, &silent, NULL, &err));
+    OK(market_node_locate(w->m, &asks.c, &c.ref, none, &out, &err));
+    assert_false(json_get_bool(out, "others", true));
     json_decref(out);
 }
 
