@@ -156,6 +156,11 @@ static uint32_t share(const struct sched *s, uint32_t limit)
     return (limit + s->threads - 1) / s->threads;
 }
 
+static bool engine_has_room(const struct sched *s, unsigned thread)
+{
+    return s->active < s->max_connections && s->active_by_thread[thread] < share(s, s->max_connections);
+}
+
 static bool host_has_room(const struct sched *s, const struct sched_host *h, unsigned thread, uint64_t now_ms)
 {
     return !h || (gate_open(&h->gate, h->active, now_ms) && h->active_by_thread[thread] < share(s, h->gate.limit));
@@ -348,7 +353,7 @@ struct sched_unit *sched_pick(struct sched *s, unsigned thread, struct sched_uni
     wake_delayed(s, now_ms);
     if (!TAILQ_EMPTY(&s->delayed))
         *wake_ms = TAILQ_FIRST(&s->delayed)->not_before_ms;
-    if (s->active >= s->max_connections || s->active_by_thread[thread] >= share(s, s->max_connections))
+    if (!engine_has_room(s, thread))
         return NULL;
     TAILQ_FOREACH(g, &s->ring, ring)
     {
@@ -361,6 +366,12 @@ struct sched_unit *sched_pick(struct sched *s, unsigned thread, struct sched_uni
         return u;
     }
     return NULL;
+}
+
+bool sched_has_place(const struct sched *s, const struct sched_file *f, unsigned thread)
+{
+    const struct sched_host *h = host_of(f);
+    return engine_has_room(s, thread) && host_has_room(s, h, thread, h ? h->gate.blocked_until_ms : 0);
 }
 
 bool sched_prepared(struct sched *s, struct sched_unit *u, unsigned thread)

@@ -163,6 +163,9 @@ uint64_t sched_prefix_bytes(const struct sched_file *f);
  * prepare). It is accounted to its host until sched_unit_over(). NULL: nothing now; *wake_ms is when to ask again. */
 struct sched_unit *sched_pick(struct sched *s, unsigned thread, struct sched_unit *spare, uint64_t now_ms,
                               uint64_t *wake_ms);
+/* Whether `thread` has a place for a unit of `f`, as far as is known where that lives. A host that only rests counts as
+ * open: whoever asks learns by sched_pick() when to ask again. */
+bool sched_has_place(const struct sched *s, const struct sched_file *f, unsigned thread);
 /* After preparation: give `u` the first part to fetch; false where nothing is left to fetch (u is over then). */
 bool sched_prepared(struct sched *s, struct sched_unit *u, unsigned thread);
 /* The request turned out to go to `host`: account it there. False where that host's gate is closed; a redirect under

@@ -223,12 +223,14 @@ int xfer_get_start(struct xfer *x, const struct xfer_get *get, struct err *err)
         return -1;
     pthread_mutex_lock(&x->shared.mu);
     int rc = enqueue(x, f, err);
+    struct loop *helper = rc == 0 ? xfer_helper_locked(x, &f->sched) : NULL;
     pthread_mutex_unlock(&x->shared.mu);
     if (rc < 0) {
         file_free(f);
         return -1;
     }
-    xfer_poke_hungry(x);
+    if (helper)
+        loop_poke(helper);
     return 0;
 }
 
@@ -274,6 +276,7 @@ void xfer_stats(struct xfer *x, struct xfer_stats *out)
         .retries = atomic_load(&x->stats.retries),
         .hedges = atomic_load(&x->stats.hedges),
         .connections_opened = atomic_load(&x->stats.connections),
+        .wake_ups = atomic_load(&x->stats.wake_ups),
         .bytes_wire = atomic_load(&x->stats.wire),
         .bytes_written = atomic_load(&x->stats.written),
         .buffer_bytes_peak = atomic_load(&x->stats.buffers_peak),

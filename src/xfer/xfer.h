@@ -147,6 +147,7 @@ int xfer_get_start(struct xfer *x, const struct xfer_get *get, struct err *err);
 /* Figures over the engine's life, for the record and for tests. */
 struct xfer_stats {
     uint64_t requests, retries, hedges, connections_opened, bytes_wire, bytes_written;
+    uint64_t wake_ups; /* of transfer threads by others, for new work and for news about work under way */
     uint64_t buffer_bytes_peak;
 };
 void xfer_stats(struct xfer *x, struct xfer_stats *out);

@@ -21,7 +21,7 @@ struct loop {
     bool running;
 
     atomic_bool poked;  /* wake_fd was written and not read since */
-    atomic_bool hungry; /* found nothing to do when it last asked; new work is worth a poke */
+    atomic_bool hungry; /* found nothing to do and has not woken since; awake, it asks again before it sleeps */
 
     /* this thread only */
     uint64_t now_ms;
@@ -145,13 +145,26 @@ void *loop_buffer(struct loop *l, size_t *n)
     return l->buffer;
 }
 
-/* ---- waking ---- */
+/* ---- waking ----
+ *
+ * Wake-ups are dear where files are small, so new work wakes one thread, and none where all that could take it are
+ * awake. No work is left lying for that:
+ *
+ * - A thread asks sched_pick() until it is told "nothing", and only then sleeps. That answer and `hungry = true` are
+ * one step under shared.mu. So whoever queues work under that mutex finds the thread hungry, or it has yet to ask and
+ * will see the work, in whatever order it cleared `hungry` when it woke.
+ * - Clearing `hungry` to poke a thread spends it: the next file queued meanwhile wakes another one. A woken thread may
+ *   thus take what somebody else was woken for, but not leave its own place empty for it.
+ * - Who is hungry without a place is not woken. Places come free by units that end, and the thread of such a unit is
+ *   awake and asks; by a gate that opens further, which wakes all that are hungry (tell_gate); and by a host's rest
+ * that ends, for which the one that knew the hour wakes the others (turn). */
 
 void loop_poke(struct loop *l)
 {
     uint64_t one = 1;
     if (atomic_exchange(&l->poked, true))
         return;
+    atomic_fetch_add_explicit(&l->x->stats.wake_ups, 1, memory_order_relaxed);
     ssize_t n = write(l->wake_fd, &one, sizeof one);
     (void)n; /* only a full counter fails, and then the thread is awake */
 }
@@ -168,6 +181,16 @@ void xfer_poke_hungry(struct xfer *x)
         if (atomic_exchange(&x->loops[i]->hungry, false))
             loop_poke(x->loops[i]);
     }
+}
+
+struct loop *xfer_helper_locked(struct xfer *x, const struct sched_file *f)
+{
+    for (unsigned i = 0; i < x->thread_count; i++) {
+        struct loop *l = x->loops[i];
+        if (atomic_load(&l->hungry) && sched_has_place(&x->shared.sched, f, i) && atomic_exchange(&l->hungry, false))
+            return l;
+    }
+    return NULL;
 }
 
 static void on_wake(struct watch *w, uint32_t events)
@@ -337,7 +360,10 @@ static void turn(struct loop *l)
     while (take_unit(l))
         ;
     int n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, wait_ms(l));
+    atomic_store(&l->hungry, false);
     l->now_ms = clock_mono_ms();
+    if (l->now_ms >= l->wake_ms)
+        xfer_poke_hungry(l->x); /* what rested may be more than this thread's share */
     for (int i = 0; i < n; i++)
         dispatch(l, events[i].data.fd, events[i].events);
     kick_pumps(l);

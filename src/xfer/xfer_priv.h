@@ -171,7 +171,7 @@ struct xfer {
     } band;
 
     struct {
-        atomic_uint_fast64_t requests, retries, hedges, connections, wire, written, buffers, buffers_peak;
+        atomic_uint_fast64_t requests, retries, hedges, connections, wake_ups, wire, written, buffers, buffers_peak;
     } stats;
 };
 
@@ -192,6 +192,9 @@ struct exchange *loop_spare(struct loop *l, struct err *err); /* a blank one, fr
 void loop_recycle(struct loop *l, struct exchange *ex);
 void xfer_poke_all(struct xfer *x);
 void xfer_poke_hungry(struct xfer *x);
+/* The thread to poke, once the mutex is given back, for a file that was just queued: one that sleeps and has a place
+ * for it. NULL: none does; those awake ask before they sleep, those without a place when a unit of theirs is over. */
+struct loop *xfer_helper_locked(struct xfer *x, const struct sched_file *f);
 
 /* xfer_exchange.c */
 void exchange_free(struct exchange *ex);

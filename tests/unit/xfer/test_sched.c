@@ -256,6 +256,41 @@ static void ceilings_hold_for_host_thread_and_process(void **state)
     assert_int_equal(taken, 3);
 }
 
+static void a_thread_has_a_place_until_its_share_or_the_whole_is_taken(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_unit units[GATE_START];
+    unsigned taken = 0;
+    world_init(&w, 4, 64, 32);
+    struct sched_file *f = add_file(&w, 0, 0, 64, 1);
+    assert_true(sched_has_place(&w.s, f, 0));
+    while (sched_pick(&w.s, 0, &units[taken], 0, &w.wake))
+        taken++;
+    assert_false(sched_has_place(&w.s, f, 0)); /* its share */
+    assert_true(sched_has_place(&w.s, f, 1));
+    w.host.gate.limit = taken;
+    assert_false(sched_has_place(&w.s, f, 1)); /* the host's all */
+    sched_unit_over(&w.s, &units[0], 0);
+    assert_true(sched_has_place(&w.s, f, 1));
+    world_init(&w, 2, 1, 32);
+    f = add_file(&w, 0, 0, 64, 1);
+    assert_non_null(sched_pick(&w.s, 0, &units[0], 0, &w.wake));
+    assert_false(sched_has_place(&w.s, f, 1)); /* the process's all */
+}
+
+static void a_host_that_rests_has_a_place_so_that_somebody_learns_when_to_ask(void **state)
+{
+    (void)state;
+    struct world w;
+    struct rng rng = {.state = 7};
+    world_init(&w, 1, 64, 32);
+    struct sched_file *f = add_file(&w, 0, 0, 64, 1);
+    gate_pressed(&w.host.gate, 5, 3000, 10, &rng);
+    assert_null(sched_pick(&w.s, 0, &w.spare, 20, &w.wake));
+    assert_true(sched_has_place(&w.s, f, 0));
+}
+
 static void a_blocked_host_says_when_to_ask_again(void **state)
 {
     (void)state;
@@ -379,6 +414,8 @@ int main(void)
         cmocka_unit_test(a_group_that_was_idle_has_no_claim_to_the_past),
         cmocka_unit_test(parts_cover_the_file_once),
         cmocka_unit_test(ceilings_hold_for_host_thread_and_process),
+        cmocka_unit_test(a_thread_has_a_place_until_its_share_or_the_whole_is_taken),
+        cmocka_unit_test(a_host_that_rests_has_a_place_so_that_somebody_learns_when_to_ask),
         cmocka_unit_test(a_blocked_host_says_when_to_ask_again),
         cmocka_unit_test(retries_come_when_they_are_due_and_before_fresh_parts),
         cmocka_unit_test(a_held_file_lets_others_pass),
