@@ -21,8 +21,9 @@ IMAGE = "localhost/busybox:latest"
 
 @pytest.fixture(scope="session")
 def state_dir():
+    """Each worker of a run that is shared out has a folder and servers of its own."""
     given = os.environ.get("BERTH_TEST_DIR")
-    path = pathlib.Path(given or tempfile.mkdtemp(prefix="berth-it."))
+    path = pathlib.Path(given or tempfile.mkdtemp(prefix="berth-it.")) / os.environ.get("PYTEST_XDIST_WORKER", "")
     path.mkdir(exist_ok=True)
     yield path
     if not given:

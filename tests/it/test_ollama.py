@@ -215,7 +215,7 @@ def test_a_blob_that_the_registry_does_not_have_is_named(berth, server):
     (manifest_of({"application/vnd.docker.image.rootfs.diff.tar.gzip": b"x"}), "not an Ollama model"),
     (manifest_of().replace(b"sha256:", b"sha256:../../../"), "SHA-256 digest"),
     (b" " * (5 << 20), "4194304"),
-])
+], ids=["no JSON", "no version", "an index", "an image", "digests that climb", "too big"])
 def test_F32_a_manifest_that_cannot_be_one_is_a_clear_error(berth, server, manifest, words):
     serve(server, manifest=manifest)
     result = fetch(berth, f"{server.authority}/tiny")
