@@ -7,11 +7,18 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
-static const struct work *const works[] = {&work_parse, &work_cache, &work_results, &work_unpack, &work_download};
+#define FILE_BYTES_MAX ((size_t)64 << 20)
+
+static const struct work *const works[] = {&work_parse, &work_cache, &work_results, &work_unpack, &work_download,
+                                           &work_seal,  &work_api,   &work_market,  &work_server, &work_node};
 static const char *const kinds[] = {
 #define X(name, word, number) word,
     INJECT_KINDS(X)
@@ -47,6 +54,49 @@ bool drive_file_is(const char *dir, const char *path, unsigned seed, size_t n)
         return true;
     fprintf(stderr, "%s has other bytes than were to be written\n", path);
     return false;
+}
+
+bool drive_folder_holds(const char *dir, const char *text)
+{
+    struct err err = ERR_INIT;
+    bool found = false;
+    AUTO_FD fd = fs_open_dir(dir, &err);
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        AUTO_BUF content;
+        buf_init(&content, FILE_BYTES_MAX);
+        if (fs_read_file(fd, e->d_name, FILE_BYTES_MAX, &content, &err) == 0 && content.n)
+            found |= memmem(content.p, content.n, text, strlen(text)) != NULL;
+        err_clear(&err);
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+static _Noreturn void serve_until_killed(loopback_answer_fn *answer, int tell)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    struct loopback *l = loopback_start(answer, NULL, NULL);
+    uint16_t port = loopback_port(l);
+    if (write(tell, &port, sizeof port) != sizeof port)
+        _exit(BROKEN);
+    for (;;)
+        pause();
+}
+
+int drive_serve(loopback_answer_fn *answer, uint16_t *port)
+{
+    int told[2];
+    if (pipe2(told, O_CLOEXEC) < 0)
+        return -1;
+    pid_t server = fork();
+    if (server == 0)
+        serve_until_killed(answer, told[1]);
+    bool up = server > 0 && read(told[0], port, sizeof *port) == sizeof *port;
+    close(told[0]);
+    close(told[1]);
+    return up ? 0 : -1;
 }
 
 static int open_descriptors(void)

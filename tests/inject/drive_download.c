@@ -1,18 +1,13 @@
-/* An object fetched in parts from a server on loopback, which is a process of its own and so left undisturbed. */
+/* An object fetched in parts from a server on loopback. */
 #include "drive.h"
 
-#include "../unit/xfer/loopback.h"
 #include "base/fs.h"
 #include "xfer/xfer.h"
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <unistd.h>
 
 #define OBJECT_BYTES 150000
 #define PART_BYTES   65536
@@ -38,32 +33,12 @@ static enum loopback_then serve(void *ctx, const char *request, struct buf *out)
     return LOOPBACK_KEEP;
 }
 
-static _Noreturn void serve_until_killed(int tell)
-{
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    struct loopback *l = loopback_start(serve, NULL, NULL);
-    uint16_t port = loopback_port(l);
-    if (write(tell, &port, sizeof port) != sizeof port)
-        _exit(1);
-    for (;;)
-        pause();
-}
-
 static int prepare(const char *dir)
 {
-    int told[2];
     uint16_t port;
     snprintf(folder, sizeof folder, "%s", dir);
     drive_fill(1, object, sizeof object);
-    if (pipe2(told, O_CLOEXEC) < 0)
-        return -1;
-    pid_t server = fork();
-    if (server == 0)
-        serve_until_killed(told[1]);
-    bool up = server > 0 && read(told[0], &port, sizeof port) == sizeof port;
-    close(told[0]);
-    close(told[1]);
-    if (!up)
+    if (drive_serve(serve, &port) < 0)
         return -1;
     snprintf(url, sizeof url, "http://127.0.0.1:%u/object", port);
     return 0;
