@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #define SCHEME    "s3://"
+#define SUFFIX    ".tar.gz"
 #define URL_MAX   16384
 #define QUERY_MAX 4096
 #define STALE_MAX 64 /* uploads of earlier claims, aborted in one call */
@@ -83,18 +84,37 @@ static void add_folder(const struct managed *m, const char *job, struct buf *out
 static int key_of(const struct managed *m, const struct market_ref *x, struct buf *out, struct err *err)
 {
     add_folder(m, x->job, out);
-    buf_addf(out, "%" PRIu32 "/%" PRId64 ".tar.gz", x->index, x->epoch);
+    buf_addf(out, "%" PRIu32 "/%" PRId64 SUFFIX, x->index, x->epoch);
     return buf_check(out, "key of a result", err);
+}
+
+static bool is_number(struct span s)
+{
+    size_t digits = 0;
+    while (digits < s.n && ascii_is_digit(s.p[digits]))
+        digits++;
+    return s.n > 0 && digits == s.n;
+}
+
+/* "<index>/<epoch>.tar.gz", as keys are made: "../" would lead to another job where a store resolves it. */
+static bool is_result_name(struct span name)
+{
+    struct span index, file;
+    if (!span_cut(name, '/', &index, &file) || !span_ends(file, SPAN_LIT(SUFFIX)))
+        return false;
+    return is_number(index) && is_number(span_head(file, file.n - (sizeof SUFFIX - 1)));
 }
 
 bool managed_holds(const struct managed *m, const char *job, const char *bucket, const char *key)
 {
     if (!m || !str_eq(bucket, m->bucket))
         return false;
+    struct span name = span_of(key);
     AUTO_BUF folder;
     buf_init(&folder, PUBLISH_KEY_MAX);
     add_folder(m, job, &folder);
-    return folder.state == BUF_OK && span_starts(span_of(key), buf_span(&folder));
+    return folder.state == BUF_OK && span_starts(name, buf_span(&folder)) &&
+           is_result_name((struct span){name.p + folder.n, name.n - folder.n});
 }
 
 /* --- grants ------------------------------------------------------------------------------------------------------- */
