@@ -11,6 +11,7 @@
 
 #define BODY_MAX_DEFAULT    (UINT64_C(8) << 20)
 #define BODIES_MAX_DEFAULT  (UINT64_C(256) << 20)
+#define BODY_SMALL_DEFAULT  (UINT64_C(64) << 10)
 #define HEAD_MAX_DEFAULT    16384
 #define CONNECTIONS_DEFAULT 4096
 #define THREADS_DEFAULT     8
@@ -90,6 +91,8 @@ static void fill_defaults(struct httpd_opts *o)
         o->body_max = BODY_MAX_DEFAULT;
     if (!o->bodies_max)
         o->bodies_max = BODIES_MAX_DEFAULT;
+    if (!o->body_small)
+        o->body_small = BODY_SMALL_DEFAULT;
     if (!o->head_max)
         o->head_max = HEAD_MAX_DEFAULT;
     if (!o->request_ms)

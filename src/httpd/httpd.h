@@ -77,12 +77,14 @@ struct httpd_opts {
     const char *tls_cert_pem, *tls_key_pem; /* the PEM text itself; copied, both or none */
     const struct httpd_route *routes;
     size_t route_count;
-    void *ctx;                    /* for handlers, `done` and `refuse` */
+    void *ctx;                    /* for handlers and `done` */
     unsigned threads;             /* 0: 8 */
     unsigned connections;         /* at once; 0: 4,096 */
     unsigned connections_address; /* from one address; 0: no limit of its own */
     uint64_t body_max;            /* of one request; 0: 8 MiB */
     uint64_t bodies_max;          /* of all together; above it 503; 0: 256 MiB */
+    uint64_t body_small;          /* so much of each counts for nothing there: whoever fills it with large ones keeps
+                                   * small ones from nobody; 0: 64 KiB */
     uint32_t head_max;            /* request line and headers; 0: 16 KiB. A connection takes twice as much. */
     uint32_t request_ms;          /* to arrive whole; 0: 30,000 */
     uint32_t idle_ms;             /* a client that takes nothing of its answer; 0: 60,000. Between two requests a

@@ -181,15 +181,22 @@ static void check_head(struct httpd_request *r)
         r->refused = 413;
 }
 
+/* Whether there is room for a body of `size` bytes beside all others. */
+static bool count_body(struct httpd_request *r, uint64_t size)
+{
+    uint64_t small = r->h->opts.body_small, counts = size > small ? size - small : 0, more = counts - r->body_counted;
+    r->body_counted = counts;
+    return more == 0 || atomic_fetch_add(&r->h->bodies, more) + more <= r->h->opts.bodies_max;
+}
+
 static void take_body(struct httpd_request *r, const char *data, size_t n)
 {
     if (r->refused)
         return;
     if (r->body.n + n > r->body_max)
         r->refused = 413;
-    else if (atomic_fetch_add(&r->h->bodies, n) + n > r->h->opts.bodies_max)
+    else if (!count_body(r, r->body.n + n))
         r->refused = 503;
-    r->body_counted += r->refused == 413 ? 0 : n;
     if (!r->refused)
         buf_add(&r->body, data, n);
     if (!r->refused && r->body.state != BUF_OK)

@@ -6,6 +6,7 @@
 
 #define BODY_MAX   1000
 #define BODIES_MAX 1500
+#define BODY_SMALL 10
 #define HEAD_MAX   4096
 
 static atomic_int watching, freed, dropped, done_count, done_status;
@@ -115,6 +116,7 @@ static int start(void **state, const char *listen)
                                     .threads = 2,
                                     .body_max = BODY_MAX,
                                     .bodies_max = BODIES_MAX,
+                                    .body_small = BODY_SMALL,
                                     .head_max = HEAD_MAX,
                                     .done = on_done};
     atomic_store(&watching, 0);
@@ -196,6 +198,8 @@ static void bodies_under_way_are_bounded_together(void **state)
         busy = strstr(buf_str(&a), " 503 ") != NULL;
         assert_true(busy || strstr(buf_str(&a), "took 1000 of mine"));
     }
+    AUTO_BUF small = ask(h, "POST /take" END "Content-Length: 2\r\n\r\nab"); /* whatever others send */
+    assert_non_null(strstr(buf_str(&small), "took 2 of mine"));
     say(held, "b");
     struct buf late;
     hear(held, &late);
