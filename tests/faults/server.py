@@ -11,6 +11,7 @@ SCRIPT.json     {"buckets": [{"name", "public"?, "generated"?}], "objects": [{"b
 What can go wrong is in rules.py, what an object may be in s3.py. Nothing waits for time to pass unless a rule says so
 (trickle_ms, delay_ms, seconds): what has to wait, waits at a gate that the test opens."""
 import argparse
+import contextlib
 import json
 import pathlib
 import socket
@@ -59,12 +60,10 @@ class FaultServer:
             self.stopping = True
             self.changed.notify_all()
             open_now = list(self.sockets)
-        self.listener.close()
-        for sock in open_now:
-            try:
+        for sock in (self.listener, *open_now):  # a listener that is closed alone goes on accepting, and keeps all this in memory
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        self.listener.close()
 
     def __enter__(self):
         return self.start()
