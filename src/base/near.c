@@ -75,7 +75,8 @@ void near_top_init(struct near_top *t, struct span word)
 void near_top_add(struct near_top *t, struct span candidate)
 {
     unsigned limit = limit_for(t->word);
-    unsigned distance = near_distance(t->word, candidate, limit);
+    bool folder = span_ends(candidate, SPAN_LIT("/"));
+    unsigned distance = near_distance(t->word, (struct span){candidate.p, candidate.n - folder}, limit);
     size_t at = t->n;
     if (distance > limit)
         return;
@@ -90,7 +91,8 @@ void near_top_add(struct near_top *t, struct span candidate)
     memmove(&t->distance[at + 1], &t->distance[at], behind * sizeof t->distance[0]);
     memmove(&t->best[at + 1], &t->best[at], behind * sizeof t->best[0]);
     t->distance[at] = distance;
-    memcpy(t->best[at], candidate.p, candidate.n); /* near_distance let nothing longer than 255 bytes through */
+    memcpy(t->best[at], candidate.p,
+           candidate.n); /* near_distance let nothing longer than 255 bytes and a slash through */
     t->best[at][candidate.n] = '\0';
     t->n += t->n < NEAR_TOP;
 }

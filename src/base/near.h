@@ -11,9 +11,10 @@ unsigned near_distance(struct span a, struct span b, unsigned max);
 /* The nearest of `n` candidates within a third of the word's length (at least 1, at most 4), else NULL. */
 const char *near_best(struct span word, const char *const *candidates, size_t n);
 
-/* A running "best few" for streams of candidates (listings): keeps the NEAR_TOP closest. */
+/* A running "best few" for streams of candidates (listings): keeps the NEAR_TOP closest. A '/' at the end of a
+ * candidate, a folder's, is kept and does not count. */
 #define NEAR_TOP      3
-#define NEAR_WORD_MAX 256
+#define NEAR_WORD_MAX 257
 struct near_top {
     struct span word;
     unsigned distance[NEAR_TOP];

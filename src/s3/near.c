@@ -17,10 +17,8 @@ static int add_name(void *ctx, const struct s3_object *object, struct err *err)
     struct neighbours *n = ctx;
     (void)err;
     struct span name = span_of(object->key + n->parent_n);
-    if (name.n > 0 && name.p[name.n - 1] == '/') {
-        name.n--;
-        n->same_folder |= span_eq(name, n->top.word);
-    }
+    if (span_ends(name, SPAN_LIT("/")))
+        n->same_folder |= span_eq((struct span){name.p, name.n - 1}, n->top.word);
     if (name.n > 0)
         near_top_add(&n->top, name);
     return ++n->seen >= NEAR_NAMES_MAX;

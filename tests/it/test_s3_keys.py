@@ -115,8 +115,8 @@ def test_an_exact_key_that_is_missing_is_an_error_and_never_a_prefix(berth, s3, 
     assert got.code == 125 and got.out == b"" and "no such object" in got.errors
 
 
-@pytest.mark.parametrize("key, near", [("models/tset/", "models/test"), ("models/onyl", "models/only"), ("days/2O24-1*", "days/2024-01"),
-                                       ("modls/test/a.bin", "models")])
+@pytest.mark.parametrize("key, near", [("models/tset/", "models/test/'"), ("models/onyl", "models/only"), ("days/2O24-1*", "days/2024-01"),
+                                       ("modls/test/a.bin", "models/'")])
 def test_what_is_missing_is_named_with_near_misses(berth, s3, bucket, key, near):
     got, found = fetched(berth, f"s3://{bucket}/{key}", s3.env)
     assert got.code == 1 and found == {}

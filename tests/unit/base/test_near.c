@@ -96,6 +96,26 @@ static void the_closest_few_are_kept_in_order(void **state)
     assert_int_equal(t.distance[2], 2);
 }
 
+static void the_slash_of_a_folder_is_kept_and_does_not_count(void **state)
+{
+    (void)state;
+    struct near_top t;
+    char longest[NEAR_WORD_MAX];
+    memset(longest, 'a', 255);
+    memcpy(longest + 255, "/", 2);
+    near_top_init(&t, SPAN_LIT("modls"));
+    near_top_add(&t, SPAN_LIT("models/"));
+    near_top_add(&t, SPAN_LIT("modls/"));
+    near_top_add(&t, SPAN_LIT("/"));
+    assert_int_equal(t.n, 2);
+    assert_string_equal(t.best[0], "modls/");
+    assert_int_equal(t.distance[0], 0);
+    assert_string_equal(t.best[1], "models/");
+    near_top_init(&t, (struct span){longest, 255});
+    near_top_add(&t, span_of(longest));
+    assert_string_equal(t.best[0], longest);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -104,6 +124,7 @@ int main(void)
         cmocka_unit_test(overlong_inputs_never_match),
         cmocka_unit_test(the_nearest_candidate_is_offered_if_near_enough),
         cmocka_unit_test(the_closest_few_are_kept_in_order),
+        cmocka_unit_test(the_slash_of_a_folder_is_kept_and_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

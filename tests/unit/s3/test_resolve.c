@@ -163,7 +163,7 @@ static void test_a_name_without_slash_is_a_folder_else_an_object(void **state)
         {"GET " GATE "?" LIST("") "&delimiter=%2F", 200, NULL, PAGE(FOLDER("tests/"))},
         END};
     expect_failure(&x, run(&x, &src, neither), ERR_NOTFOUND, "no such object, and no key starts with 'test/'",
-                   "'tests'");
+                   "'tests/'");
 }
 
 static void test_an_object_may_be_read_where_listing_is_denied(void **state)
@@ -214,7 +214,7 @@ static void test_nothing_there_names_near_misses(void **state)
         {"GET " GATE "?" LIST("") "&delimiter=%2F", 200, NULL, PAGE(FOLDER("dataset/") FOLDER("other/"))},
         END};
     struct run x;
-    expect_failure(&x, run(&x, &src, script), ERR_NOTFOUND, "no key starts with 'datset/train/'", "'dataset'");
+    expect_failure(&x, run(&x, &src, script), ERR_NOTFOUND, "no key starts with 'datset/train/'", "'dataset/'");
 }
 
 static void test_filter_and_stated_checksum(void **state)
