@@ -320,6 +320,16 @@ static void put_live(struct stage_input *in, struct peer_try *t)
     pthread_mutex_unlock(&in->peers.mu);
 }
 
+/* An answer without content, a refusal, is no bytes from a peer. */
+static void add_figures(struct peer_figures *sum, struct peer_try *t)
+{
+    uint64_t done = atomic_load(&t->group.bytes_done);
+    sum->bytes_done += done;
+    sum->bytes_wire += done ? atomic_load(&t->group.bytes_wire) : 0;
+    sum->requests += atomic_load(&t->group.requests);
+    sum->retries += atomic_load(&t->group.retries);
+}
+
 /* What it received counts; what it brought only where that was of use: else the next to fetch finds it, and counts it.
  */
 static void take_live(struct stage_input *in, struct peer_try *t, bool well)
@@ -329,10 +339,10 @@ static void take_live(struct stage_input *in, struct peer_try *t, bool well)
     while (*at != t)
         at = &(*at)->next;
     *at = t->next;
-    in->peers.over.bytes_done += well ? atomic_load(&t->group.bytes_done) : 0;
-    in->peers.over.bytes_wire += atomic_load(&t->group.bytes_wire);
-    in->peers.over.requests += atomic_load(&t->group.requests);
-    in->peers.over.retries += atomic_load(&t->group.retries);
+    uint64_t before = in->peers.over.bytes_done;
+    add_figures(&in->peers.over, t);
+    if (!well)
+        in->peers.over.bytes_done = before;
     pthread_mutex_unlock(&in->peers.mu);
 }
 
@@ -340,12 +350,8 @@ void peers_figures(struct stage_input *in, struct peer_figures *out)
 {
     pthread_mutex_lock(&in->peers.mu);
     *out = in->peers.over;
-    for (struct peer_try *t = in->peers.live; t; t = t->next) {
-        out->bytes_done += atomic_load(&t->group.bytes_done);
-        out->bytes_wire += atomic_load(&t->group.bytes_wire);
-        out->requests += atomic_load(&t->group.requests);
-        out->retries += atomic_load(&t->group.retries);
-    }
+    for (struct peer_try *t = in->peers.live; t; t = t->next)
+        add_figures(out, t);
     pthread_mutex_unlock(&in->peers.mu);
 }
 

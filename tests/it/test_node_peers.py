@@ -170,3 +170,252 @@ def test_objects_in_s3_come_from_peers_where_s3_states_their_sha256(market, chec
         record = market.run(1, source, "weights.bin", data)
         assert record["bytes_from_peers"] == (SIZE if checksums == ["sha256"] else 0)
         assert s3.sent(op="get") - before == (0 if checksums == ["sha256"] else SIZE)
+
+
+# ---- who gets nothing ----
+
+@pytest.mark.parametrize("how", ["private", "gated"])
+def test_a_job_without_a_right_at_the_origin_gets_nothing_from_a_peer(market, how):
+    data = content(3)
+    market.hub.tokens.update({TOKEN: "me", STRANGER: "stranger"})
+    market.hub.repo("models", "owner/name", **{how: True}, readers=["me"]).commit({"model.bin": Lfs(data)})
+    market.node(), market.node()
+    held(market, data, hf(TOKEN))
+    before = market.relays[0].bytes_down
+    for token in (None, STRANGER):
+        job = market.fleet.await_end(market.post(1, hf(token), "model.bin"))
+        assert job["state"] == "failed" and "model.bin" not in market.fleet.output(job["id"]), job
+    assert market.relays[0].bytes_down == before, "nobody was asked"
+    assert market.run(1, hf(TOKEN), "model.bin", data)["bytes_from_peers"] == SIZE
+
+
+def test_another_tenants_bucket_is_closed_at_peers_too(market):
+    data = content(4)
+    with FaultServer(verify=True) as s3:
+        s3.identity("owner", "ownersecret", buckets=["mine"])
+        s3.identity("other", "othersecret", buckets=["theirs"])
+        s3.put("mine", "d/secret.bin", data=data, checksums=["sha256"])
+        source = {"Type": "s3", "Params": {"Bucket": "mine", "Key": "d/secret.bin", "Endpoint": s3.url}}
+        market.node(), market.node()
+
+        def post(node, who):
+            job = fleet.tiny_job({"sum": "/data/secret.bin"}, inputs=[{"Target": "/data", "Source": source}])
+            job["Constraints"] = [{"Key": "n", "Operator": "=", "Values": [str(node)]}]
+            credentials = {"access_key_id": who, "secret_access_key": f"{who}secret", "region": "us-east-1"}
+            return market.fleet.await_end(market.fleet.post(job, credentials=credentials)["id"])
+
+        assert post(0, "owner")["state"] == "succeeded"
+        market.told(sha256(data))
+        before = market.relays[0].bytes_down
+        assert post(1, "other")["state"] == "failed"
+        assert market.relays[0].bytes_down == before
+        job = post(1, "owner")
+        assert job["state"] == "succeeded" and market.record(job["id"])["bytes_from_peers"] == SIZE
+
+
+def test_an_origin_that_only_claims_a_digest_opens_nobodys_blob(market, model):
+    """Somebody's own server says that its object has the digest of another's model."""
+    with FaultServer() as s3:
+        claim = base64.b64encode(hashlib.sha256(model).digest()).decode()
+        s3.put("b", "d/model.bin", size=SIZE, headers={"x-amz-checksum-sha256": claim, "x-amz-checksum-type": "FULL_OBJECT"})
+        market.node(), market.node()
+        held(market, model, hf())
+        before = market.relays[0].bytes_down
+        job = market.fleet.await_end(market.post(1, {"Type": "s3", "Params": {"Bucket": "b", "Key": "d/", "Endpoint": s3.url}}, "model.bin"))
+        assert job["state"] == "failed" and sha256(model) not in market.fleet.output(job["id"]), job
+        assert market.relays[0].bytes_down - before < 1 << 20, "the peer was asked, and did not give it"
+        assert not market.blob(1, sha256(model)).exists()
+
+
+def test_the_same_bytes_of_another_repository_are_not_served(market, model):
+    market.hub.repo("models", "other/name").commit({"model.bin": Lfs(model)})
+    market.node(), market.node()
+    held(market, model, hf())
+    record = market.run(1, hf(repo="other/name"), "model.bin", model)
+    assert record["bytes_from_peers"] == 0 and record["peers_failed"] == 1
+    assert market.run(1, hf(), "config.json", b"{}\n")["peers_failed"] == 0, "the peer is asked again for what it may give"
+
+
+class Direct:
+    """Asks a node as a peer does, by hand."""
+
+    def __init__(self, market, node):
+        self.address, self.fingerprint = market.relays[node].address.removeprefix("http://"), None
+
+    def get(self, digest, token=None, origin=None, method="GET", path=None, **headers):
+        unchecked = ssl.create_default_context()
+        unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+        conn = http.client.HTTPSConnection(self.address, context=unchecked, timeout=30)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if origin:
+            headers["Berth-Origin"] = base64.b64encode("".join(f"{part}\0" for part in origin).encode()).decode()
+        try:
+            conn.request(method, path or f"/v1/blobs/sha256/{digest}", headers=headers)
+            answer = conn.getresponse()
+            return answer.status, answer.read(), dict(answer.getheaders())
+        finally:
+            conn.close()
+
+
+def grant(key, digest, until):
+    """As the server makes it."""
+    head = f"1.{until}."
+    return head + hashlib.blake2b(head.encode() + digest.encode(), key=key, digest_size=32).hexdigest()
+
+
+def peer_key(market, node):
+    """What a server tells a node at its hello."""
+    state = market.fleet.nodes[node].state
+    found = market.fleet.operator.get("/api/v1/orchestrator/nodes")["nodes"]
+    node_id = (state / "node-id").read_text().strip()
+    assert node_id in [n["id"] for n in found]
+    client = fleet.Client(market.fleet.urls, (state / "token").read_text().strip())
+    hello = {"version": 1, "node": node_id, "name": f"node{node}", "slots": 1, "info": {}, "labels": {"n": str(node)}, "public_key": None,
+             "peer": {"address": market.relays[node].address.removeprefix("http://"), "fingerprint": "0" * 64}}
+    return base64.b64decode(client.call("POST", "/api/v1/node/hello", {k: v for k, v in hello.items() if v is not None})["peer_key"])
+
+
+def test_only_a_grant_for_that_blob_and_its_origin_opens_it(market, model):
+    market.node(), market.node()
+    held(market, model, hf())
+    running = market.post(1, hf(), "model.bin", ms=600000)
+    fleet.eventually("the second to run", lambda: market.fleet.job(running)["job"]["state"] == "running")
+    digest, absent = sha256(model), sha256(b"nobody has this")
+    told = market.locate(1, running, [digest, absent])
+    assert list(told["peers"]) == [digest] and told["others"]
+    (peer,) = told["peers"][digest]
+    direct, token = Direct(market, 0), peer["token"]
+    origin = ("hf", f"{market.hub.url}/owner/name/model.bin", f"sha256:{digest}")
+    assert direct.get(digest, token, origin)[:2] == (200, model)
+    status, body, headers = direct.get(digest, token, origin, Range=f"bytes={PART}-{PART + 9}")
+    assert (status, body, headers["Content-Range"]) == (206, model[PART:PART + 10], f"bytes {PART}-{PART + 9}/{SIZE}")
+    assert direct.get(digest, token, origin, Range=f"bytes={SIZE}-")[0] == 416
+    assert direct.get(digest, token, origin, method="HEAD")[:2] == (200, b"")
+
+    key, year = peer_key(market, 0), 10 ** 13
+    good = grant(key, digest, year)
+    assert direct.get(digest, good, origin)[0] == 200, "grants can be made by who has the key"
+    wrong = token[:-1] + ("0" if token[-1] != "0" else "1")
+    for bad in (None, "x", "1.2.3", wrong, grant(key, digest, 1), grant(b"k" * 32, digest, year), grant(key, absent, year)):
+        assert direct.get(digest, bad, origin)[0] == 401, bad
+    for no in (None, (), ("hf", origin[1], "sha256:" + absent), ("s3", *origin[1:]), ("hf", origin[1] + "x", origin[2]), ("hf", origin[1])):
+        assert direct.get(digest, good, no)[0] == 404, no
+    assert direct.get(absent, grant(key, absent, year), origin)[0] == 404, "what was never reported"
+    for path in (f"/v1/blobs/sha256/{digest[:-1]}", "/v1/blobs/sha256/..%2f..%2findex.db", "/v1/blobs/", "/", f"/v1/blobs/sha256/{digest.upper()}"):
+        assert direct.get(digest, good, origin, path=path)[0] in (401, 404), path
+    assert direct.get(digest, good, origin, method="POST")[0] == 405
+    logs = market.log(0) + market.log(1)
+    assert token not in logs and good not in logs and "Bearer" not in logs
+
+
+def test_the_key_of_a_peer_stays_and_is_its_owners_alone(market):
+    node = market.node()
+    key = node.state / "peer-key"
+    before = key.read_bytes()
+    assert key.stat().st_mode & 0o777 == 0o600
+    node.process.kill()
+    node.start()
+    market.fleet.await_nodes()
+    assert key.read_bytes() == before
+
+
+# ---- what goes wrong ----
+
+def flip(path, at):
+    """One bit of a file that berth keeps read-only."""
+    path.chmod(0o644)
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 1]))
+    path.chmod(0o444)
+
+
+def test_wrong_bytes_of_a_peer_never_reach_a_job_or_a_cache(market, model):
+    market.node(), market.node()
+    held(market, model, hf())
+    flip(market.blob(0, sha256(model)), SIZE - 5)
+    record = market.run(1, hf(), "model.bin", model)
+    assert record["peers_failed"] == 1 and record["files_from_peers"] == 0
+    assert market.blob(1, sha256(model)).read_bytes() == model
+    assert "a peer failed" in market.log(1)
+
+
+def test_a_blob_that_was_cut_short_is_not_sent(market, model):
+    market.node(), market.node()
+    held(market, model, hf())
+    path = market.blob(0, sha256(model))
+    path.chmod(0o644)
+    os.truncate(path, SIZE // 2)
+    record = market.run(1, hf(), "model.bin", model)
+    assert (record["bytes_from_peers"], record["peers_failed"]) == (0, 1)
+
+
+def test_a_transfer_goes_on_from_the_origin_when_its_peer_is_killed(market):
+    big = content(5, 16 * PART)
+    market.hub.repo("models", "owner/big").commit({"model.bin": Lfs(big)})
+    market.node(), market.node()
+    held(market, big, hf(repo="owner/big"))
+    before, relay = sent(market.hub), market.relays[0]
+    relay.hold(12 * PART)  # eight parts are under way at a time, so some are whole by then
+    job = market.post(1, hf(repo="owner/big"), "model.bin")
+    assert relay.held.wait(fleet.PATIENCE)
+    market.fleet.nodes[0].process.kill()
+    relay.cut()
+    ended = market.fleet.await_end(job)
+    assert ended["state"] == "succeeded" and market.fleet.output(job).strip() == sha256(big)
+    record = market.record(job)
+    assert record["peers_failed"] == 1 and record["bytes_from_peers"] >= PART
+    assert 0 < sent(market.hub) - before < len(big), "whole parts that came from the peer are not fetched again"
+    assert market.blob(1, sha256(big)).read_bytes() == big
+
+
+def test_a_peer_that_says_nothing_is_given_up(market, model):
+    market.node(), market.node()
+    held(market, model, hf())
+    market.relays[0].hold()
+    record = market.run(1, hf(), "model.bin", model)
+    assert (record["bytes_from_peers"], record["peers_failed"]) == (0, 1)
+
+
+def test_another_key_behind_a_peers_address_is_not_talked_to(market, model):
+    """Its state was lost, and the server does not know that yet."""
+    market.node(), market.node()
+    held(market, model, hf())
+    before = market.relays[0].bytes_down
+    peer_key(market, 0)  # says hello with another fingerprint
+    record = market.run(1, hf(), "model.bin", model)
+    assert (record["bytes_from_peers"], record["peers_failed"]) == (0, 1)
+    assert market.relays[0].bytes_down - before < 1 << 16
+
+
+def test_a_node_killed_while_it_fetches_from_a_peer_goes_on_after_its_restart(market):
+    big = content(6, 16 * PART)
+    market.hub.repo("models", "owner/big").commit({"model.bin": Lfs(big)})
+    market.node(), market.node()
+    held(market, big, hf(repo="owner/big"))
+    before, relay = sent(market.hub), market.relays[0]
+    relay.hold(12 * PART)
+    job = market.post(1, hf(repo="owner/big"), "model.bin")
+    assert relay.held.wait(fleet.PATIENCE)
+    market.fleet.nodes[1].process.kill()
+    relay.cut()
+    down = relay.bytes_down
+    market.fleet.nodes[1].start()
+    ended = market.fleet.await_end(job)
+    assert ended["state"] == "succeeded" and market.fleet.output(job).strip() == sha256(big)
+    assert relay.bytes_down - down < len(big), "what had come whole was not fetched again"
+    assert sent(market.hub) == before
+    assert market.blob(1, sha256(big)).read_bytes() == big
+
+
+def test_nobody_serves_where_nodes_could_not_reach_it(market):
+    node = fleet.Node(market.fleet, 99, market.fleet.url, "--peer-listen", "0.0.0.0:0")
+    market.fleet.nodes.append(node)
+    node.engine.start()
+    fleet.eventually("the engine to listen", node.socket.exists)
+    node.process.start()
+    assert node.process.popen.wait(fleet.PATIENCE) != 0
+    assert "--peer-address" in node.process.tail()
