@@ -98,6 +98,18 @@ bool span_is_utf8(struct span s)
     return true;
 }
 
+void str_fit(char *out, size_t size, const char *text)
+{
+    struct span rest = span_of(text);
+    size_t n = 0, step;
+    while ((step = span_utf8_step(rest)) > 0 && n + step < size) {
+        n += step;
+        rest = (struct span){rest.p + step, rest.n - step};
+    }
+    memmove(out, text, n);
+    out[n] = '\0';
+}
+
 int span_to_u64(struct span s, uint64_t *out, struct err *err)
 {
     uint64_t value = 0;

@@ -56,6 +56,8 @@ bool span_cut(struct span s, char sep, struct span *head, struct span *tail);
 /* The length of the UTF-8 character at the front (RFC 3629: no surrogates, no overlong forms); 0: not one, or empty. */
 size_t span_utf8_step(struct span s);
 bool span_is_utf8(struct span s);
+/* As much of `text` as fits in `size` bytes with its NUL, up to the end of a character; it may be `out` itself. */
+void str_fit(char *out, size_t size, const char *text);
 
 /* Decimal without sign, spaces or overflow. */
 int span_to_u64(struct span s, uint64_t *out, struct err *err);

@@ -218,22 +218,9 @@ static int ask_stop(struct market *m, struct exec_row *x, const struct verdict *
     x->facts.stopping = true;
     x->facts.stop_as = v->to;
     x->facts.stop_by_ms = m->tx.now_ms + MARKET_STOP_GRACE_MS;
-    snprintf(x->reason, sizeof(x->reason), "%s", reason);
+    str_fit(x->reason, sizeof(x->reason), reason);
     market_changed(m, x->node, true);
     return exec_store(m, x, err);
-}
-
-/* A text from outside, cut where a character ends. */
-static void set_reason(char out[REASON_MAX], const char *reason)
-{
-    struct span s = span_of(reason);
-    size_t n = 0, step;
-    while (s.n && (step = span_utf8_step(s)) && n + step < REASON_MAX) {
-        n += step;
-        s = (struct span){s.p + step, s.n - step};
-    }
-    memmove(out, reason, n);
-    out[n] = '\0';
 }
 
 int exec_apply(struct market *m, struct job_row *j, struct exec_row *x, const struct verdict *v, const char *reason,
@@ -248,7 +235,7 @@ int exec_apply(struct market *m, struct job_row *j, struct exec_row *x, const st
     if (!exec_may_move(from, v->to))
         return err_set(err, ERR_SYSTEM, "an execution may not go from %s to %s", exec_state_word(from),
                        exec_state_word(v->to));
-    set_reason(x->reason, why);
+    str_fit(x->reason, sizeof(x->reason), why);
     memcpy(j->reason, x->reason, sizeof(j->reason));
     memcpy(j->node, x->node, sizeof(j->node));
     x->facts.state = v->to;

@@ -7,6 +7,9 @@
 
 #include <time.h>
 
+#define REASON_TEXT_MAX 700 /* of an error; its hint beside it */
+#define REASON_HINT_MAX 300
+
 /* --- what the run tells ------------------------------------------------------------------------------------------- */
 
 static void on_phase(void *ctx, enum run_phase phase)
@@ -194,9 +197,9 @@ static const char *outcome_of_end(const struct run_result *r)
                                                           : "failed";
 }
 
-static void reason_of_end(const struct run_result *r, char out[REASON_MAX])
+static void reason_of_end(const struct execution *e, const struct run_result *r, char out[REASON_MAX])
 {
-    const char *why = json_get_str(r->record, "reason");
+    const char *why = e->confidential ? NULL : json_get_str(r->record, "reason"); /* it may name the image */
     if (r->end == ENGINE_TIMED_OUT)
         snprintf(out, REASON_MAX, "its time was up");
     else if (r->end == ENGINE_OOM)
@@ -205,6 +208,20 @@ static void reason_of_end(const struct run_result *r, char out[REASON_MAX])
         snprintf(out, REASON_MAX, "the container did not start: %s", why ? why : "no reason given");
     else if (r->exit_code != 0)
         snprintf(out, REASON_MAX, "exit code %d", r->exit_code);
+}
+
+/* Errors name inputs, images and places: of a confidential job they are for this node's log alone. */
+static void reason_of_error(const struct execution *e, const struct err *why, char out[REASON_MAX])
+{
+    char text[REASON_TEXT_MAX], hint[REASON_HINT_MAX];
+    if (e->confidential) {
+        log_info("node", "not run to its end (execution=%s reason=\"%s\")", e->tag, why->text);
+        snprintf(out, REASON_MAX, "%s; what it was stays on the node, in its log", err_kind_name(why->kind));
+        return;
+    }
+    str_fit(text, sizeof text, why->text);
+    str_fit(hint, sizeof hint, why->hint);
+    snprintf(out, REASON_MAX, "%s%s%s", text, *hint ? "; " : "", hint);
 }
 
 static void judge(struct execution *e, const struct outcome *o, struct verdict *v)
@@ -223,11 +240,11 @@ static void judge(struct execution *e, const struct outcome *o, struct verdict *
         snprintf(v->reason, sizeof v->reason, "%s", given_back ? "its node was shut down" : "interrupted");
     } else if (o->rc < 0) {
         v->retry = is_own_fault(o->err.kind);
-        snprintf(v->reason, sizeof v->reason, "%.700s%s%.300s", o->err.text, *o->err.hint ? "; " : "", o->err.hint);
+        reason_of_error(e, &o->err, v->reason);
     } else {
         v->outcome = outcome_of_end(&o->result);
         v->has_code = true;
-        reason_of_end(&o->result, v->reason);
+        reason_of_end(e, &o->result, v->reason);
     }
 }
 
@@ -242,15 +259,29 @@ static void add_network(const struct run_result *r, struct verdict *v)
                  network + none.n);
 }
 
-/* The record as far as it fits in a message: without the lists of objects, where those are long; of a confidential job
- * without what its definition says. */
+/* What a record holds that comes from no definition, nor names what is in one. */
+static json_t *confidential_record(const json_t *record)
+{
+    static const char *const members[] = {
+        "berth",  "id",      "attempt",   "exit_code",       "end",       "error_kind",
+        "engine", "logs",    "phases_ms", "first_output_ms", "published", "published_bytes",
+        "begun",  "finished"};
+    json_t *copy = json_object();
+    for (size_t i = 0; copy && i < ARRAY_LEN(members); i++) {
+        json_t *value = json_object_get(record, members[i]);
+        if (value && json_object_set(copy, members[i], value) < 0) {
+            json_decref(copy);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+/* The record as far as it fits in a message: without the lists of objects, where those are long. */
 static json_t *record_to_send(const struct execution *e, const json_t *record)
 {
-    static const char *const of_the_definition[] = {"job", "image", "inputs"};
     size_t i;
-    json_t *input, *copy = json_deep_copy(record);
-    for (i = 0; e->confidential && copy && i < ARRAY_LEN(of_the_definition); i++)
-        json_object_del(copy, of_the_definition[i]);
+    json_t *input, *copy = e->confidential ? confidential_record(record) : json_deep_copy(record);
     if (!copy || json_dumpb(copy, NULL, 0, JSON_COMPACT) <= RECORD_BYTES_MAX)
         return copy;
     json_array_foreach(json_object_get(copy, "inputs"), i, input) json_object_del(input, "objects");
@@ -293,6 +324,7 @@ static void finish(struct execution *e, const struct outcome *o)
     struct err err = ERR_INIT;
     judge(e, o, &v);
     add_network(&o->result, &v);
+    str_fit(v.reason, sizeof v.reason, v.reason); /* half a character is no text for a server */
     AUTO_JSON body = finish_body(e, o, &v, &err);
     struct err unwritten = ERR_INIT; /* a full disk keeps nobody from saying it */
     if (body && will_write(e, body, &unwritten) < 0)

@@ -30,6 +30,7 @@ static void say(struct node *n, const char *fmt, ...)
     va_start(ap, fmt);
     pthread_mutex_lock(&n->mu);
     vsnprintf(n->shared.readiness, READINESS_MAX, fmt, ap);
+    str_fit(n->shared.readiness, READINESS_MAX, n->shared.readiness); /* half a character is no text for a server */
     node_beat_now(n);
     pthread_mutex_unlock(&n->mu);
     va_end(ap);

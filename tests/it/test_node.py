@@ -229,6 +229,21 @@ def test_a_confidential_job_runs_where_only_the_node_reads_it(market, real, bert
     assert f"echo {SECRET}".encode() not in state
 
 
+def test_why_a_confidential_job_fails_is_for_the_nodes_log(market, real, berth, s3):
+    node = real("-v")
+    token = berth.cwd / "poster.token"
+    token.touch(mode=0o600)
+    token.write_text(market.poster.token)
+    path = berth.job(nosana([{"type": "S3", "url": f"{s3.endpoint}/canary-bucket/canary-key", "target": "/in"}], "true"))
+    done = berth("job", "post", "--file", path, "--market", market.market, "--confidential", "--wait",
+                 env={"BERTH_SERVER_URL": market.url, "BERTH_SERVER_TOKEN_FILE": str(token)})
+    assert done.code != 0, done
+    job = market.poster.get("/api/v1/orchestrator/jobs")["jobs"][0]
+    shown = json.dumps(market.job(job["id"], "history", "executions"))
+    assert job["state"] == "failed" and "log" in job["reason"] and "canary" not in shown, shown
+    assert "canary" in node.process.tail(1 << 20)
+
+
 # --- joining and what the market requires -----------------------------------------------------------------------------
 
 def test_a_node_keeps_its_name_and_token(market, real):

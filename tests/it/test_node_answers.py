@@ -237,6 +237,16 @@ def test_a_definition_that_is_none_fails_the_execution_for_good(server, node, de
     assert end["outcome"] == "failed" and end["retry"] is False and end["reason"]
 
 
+def test_an_end_with_a_long_reason_is_told_in_whole_characters(server, node):
+    for i in range(2):  # one of them is cut within a character
+        inputs = [{"kind": "localDirectory", "target": "/in", "path": "/" + "x" * i + "ä" * 400}]
+        op = {"kind": "run", "id": "op", "image": "tiny", "network": "none", "inputs": inputs}
+        server.post({}, job=f"j-{i}", definition={"berth": 1, "job": {"name": "t", "type": "container", "ops": [op]}})
+    ends = eventually("both ends", lambda: len(server.bodies("finish")) == 2 and server.bodies("finish"))
+    for end in ends:
+        assert end["outcome"] == "failed" and "ä" * 300 in end["reason"], end
+
+
 @pytest.mark.parametrize("answer", [b"not json", b"[]", b"{}", b'{"claims": 5}', b'{"claims": [null, 3, "x", {}]}'])
 def test_answers_that_are_none_are_survived(server, node, answer):
     tries = []

@@ -77,6 +77,31 @@ static void only_well_formed_utf8_counts(void **state)
         assert_false(span_is_utf8(span_of(bad[i])));
 }
 
+static void a_text_that_does_not_fit_ends_with_a_character(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t size;
+        const char *fits;
+    } cases[] = {{"ab", 3, "ab"},
+                 {"abc", 3, "ab"},
+                 {"a\xc3\xa4", 4, "a\xc3\xa4"},
+                 {"a\xc3\xa4", 3, "a"},
+                 {"\xe2\x82\xac\xe2\x82\xac", 6, "\xe2\x82\xac"},
+                 {"a\xc3", 8, "a"}, /* cut before */
+                 {"", 1, ""},
+                 {"x", 1, ""}};
+    char out[8];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        str_fit(out, cases[i].size, cases[i].text);
+        assert_string_equal(out, cases[i].fits);
+    }
+    strcpy(out, "ab\xc3");
+    str_fit(out, sizeof out, out);
+    assert_string_equal(out, "ab");
+}
+
 static void numbers_are_plain_decimals(void **state)
 {
     (void)state;
@@ -271,6 +296,7 @@ int main(void)
         cmocka_unit_test(cutting_splits_at_the_first_separator),
         cmocka_unit_test(cutting_may_overwrite_its_own_input),
         cmocka_unit_test(only_well_formed_utf8_counts),
+        cmocka_unit_test(a_text_that_does_not_fit_ends_with_a_character),
         cmocka_unit_test(numbers_are_plain_decimals),
         cmocka_unit_test(null_strings_are_empty_but_equal_only_null),
         cmocka_unit_test(copies_are_owned),

@@ -212,6 +212,27 @@ static void a_retry_said_twice_queues_it_once(void **state)
     assert_int_equal(count_of(w->f->db, "SELECT COUNT(*) FROM history"), 2);
 }
 
+/* Half a character at the end would be refused by the database. */
+static void a_long_reason_is_cut_where_a_character_ends(void **state)
+{
+    struct world *w = *state;
+    char reason[2001] = "";
+    for (size_t i = 0; i + 3 < sizeof(reason); i += 3)
+        strcat(reason, "\xe2\x82\xac");
+    struct posted running = post(w);
+    struct node n = node_named(w, "n1");
+    struct claimed c;
+    json_t *o = NULL;
+    assert_int_equal(claim(w, &n, &c), 1);
+    OK(market_job_stop(w->m, &w->poster, running.id, reason, NULL, &err));
+    const struct market_finish f = {.outcome = "stopped", .reason = reason};
+    OK(market_node_finish(w->m, &n.c, &c.ref, &f, &err));
+    OK(market_job_get(w->m, &w->poster, running.id, 0, &o, &err));
+    size_t kept = strlen(json_get_str(json_object_get(o, "job"), "reason"));
+    assert_true(kept > 500 && kept % 3 == 0);
+    json_decref(o);
+}
+
 static void a_stop_ends_queued_ones_at_once_and_tells_the_node_of_others(void **state)
 {
     struct world *w = *state;
@@ -484,6 +505,7 @@ int main(void)
         MARKET_TEST(the_same_finish_again_is_fine_and_another_is_not),
         MARKET_TEST(a_retry_said_twice_queues_it_once),
         MARKET_TEST(a_stop_ends_queued_ones_at_once_and_tells_the_node_of_others),
+        MARKET_TEST(a_long_reason_is_cut_where_a_character_ends),
         MARKET_TEST(a_node_that_ignores_a_stop_loses_its_claim),
         MARKET_TEST(queue_and_total_time_outs_end_jobs),
         MARKET_TEST(needs_and_constraints_are_matched),
