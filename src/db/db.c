@@ -158,6 +158,27 @@ int db_run(struct db_stmt *s, struct err *err)
     return err_set(err, ERR_SYSTEM, "a row where none was asked for: \"%.*s\"", DB_SQL_SHOWN_MAX, s->sql);
 }
 
+int db_start(struct db_stmt *s, struct err *err)
+{
+    int rc = 0;
+    if (s->failed.kind != ERR_NONE)
+        rc = report_failed(s, err);
+    else if (s->db->backend->start)
+        rc = s->db->backend->start(s, true, err);
+    if (rc < 0)
+        db_done(s);
+    return rc;
+}
+
+int db_later(struct db_stmt *s, struct err *err)
+{
+    if (!s->db->backend->start || s->failed.kind != ERR_NONE)
+        return db_run(s, err);
+    int rc = s->db->backend->start(s, false, err);
+    db_done(s);
+    return rc;
+}
+
 void db_done(struct db_stmt *s)
 {
     s->db->backend->reset(s);

@@ -8,7 +8,8 @@
  * name over bytea), truth as 0 and 1 in a BIGINT; INSERT … ON CONFLICT and RETURNING; ids made by the program, since
  * automatic ones differ. A NULL parameter whose type nothing tells needs a CAST. What must differ asks db_engine().
  *
- * PostgreSQL works through a transaction pooler: statements are unnamed, and nothing but db_listen() needs a session.
+ * PostgreSQL works through a transaction pooler: nothing but db_listen() needs a session. Where none stands between,
+ * statements that run often are prepared under a name; should that get lost, one call fails (ERR_TRANSIENT).
  * Results are read whole (at most 256 MiB, else ERR_LIMIT), so other statements may run between rows, as with SQLite.
  * Wrong SQL shows at the first db_next() instead of db_prepare(). A lost connection fails the running call
  * (ERR_TRANSIENT); outside a transaction the next call connects anew, inside one all fail until db_rollback().
@@ -60,10 +61,18 @@ int64_t db_changes(struct db *db); /* rows inserted, updated or deleted by the l
 /* Run a statement that gives no rows. */
 int db_run(struct db_stmt *s, struct err *err);
 
+/* What a server far away need not be waited for: PostgreSQL gets these together with the next statement whose answer is
+ * wanted, in their order; SQLite runs them when they are written or read. db_start(): rows come from db_next() as ever.
+ * db_later(): no rows, only inside a transaction; s is free again at once. An error of either comes from whatever call
+ * waits next (of a db_later() that is db_commit() at the latest), and names the statement it came from. db_changes()
+ * does not count a db_later(). */
+int db_start(struct db_stmt *s, struct err *err);
+int db_later(struct db_stmt *s, struct err *err);
+
 /* Transactions: with SQLite db_begin() takes the write lock at once, waiting up to the busy timeout, then ERR_BUSY.
- * PostgreSQL (READ COMMITTED) locks rows as they are written: read FOR UPDATE what is to be written back. After an
- * error inside one, db_rollback() it; a db_commit() that fails has rolled back already. Both end the runs still open.
- * With none open, db_rollback() does nothing. */
+ * PostgreSQL (READ COMMITTED) hears of the transaction with its first statement, and locks rows as they are written:
+ * read FOR UPDATE what is to be written back. After an error inside one, db_rollback() it; a db_commit() that fails has
+ * rolled back already. Both end the runs still open. With none open, db_rollback() does nothing. */
 int db_begin(struct db *db, struct err *err);
 int db_commit(struct db *db, struct err *err);
 void db_rollback(struct db *db);

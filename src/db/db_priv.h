@@ -38,6 +38,8 @@ struct db_backend {
     int (*stmt_open)(struct db *db, const char *sql, struct db_stmt **out, struct err *err);
     void (*stmt_close)(struct db_stmt *s);
     enum err_kind (*bind)(struct db_stmt *s, int pos, const struct db_value *value); /* ERR_NONE: done */
+    /* Send what is bound, and let db_next() read the answer, or nobody. NULL: all runs at once. */
+    int (*start)(struct db_stmt *s, bool rows_wanted, struct err *err);
     int (*next)(struct db_stmt *s, struct err *err); /* 1: a row, 0: the end, -1; reset() follows the latter two */
     void (*reset)(struct db_stmt *s);                /* end the run, forget what is bound */
     bool (*col_null)(struct db_stmt *s, int col);

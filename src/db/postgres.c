@@ -1,6 +1,8 @@
 /* PostgreSQL: connections, transactions, errors (libpq; SQLSTATE: PostgreSQL's manual, appendix A). Nothing depends on
- * the state of a session except LISTEN. */
+ * the state of a session except LISTEN; where no pooler stands between, what a session keeps saves time. */
 #include "db/postgres_priv.h"
+
+#include "base/clock.h"
 
 #include <stdio.h>
 
@@ -40,7 +42,7 @@ static const char *hint_of(enum err_kind kind)
     }
 }
 
-static int fail_lost(struct pg_db *db, struct err *err)
+int pg_fail_lost(struct pg_db *db, struct err *err)
 {
     err_set(err, ERR_TRANSIENT, "database %s: the connection was lost%s", db->name,
             db->in_transaction ? " inside a transaction" : "; whether the statement took effect is unknown");
@@ -52,7 +54,7 @@ int pg_fail(struct pg_db *db, const PGresult *result, const char *sql, struct er
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     if (PQstatus(db->conn) != CONNECTION_OK)
-        return fail_lost(db, err);
+        return pg_fail_lost(db, err);
     if (PQresultStatus(result) == PGRES_EMPTY_QUERY || !state)
         return err_set(err, ERR_SYSTEM, "database %s: not exactly one statement that can run: \"%.*s\"", db->name,
                        DB_SQL_SHOWN_MAX, sql);
@@ -95,6 +97,41 @@ static int fail_connect(struct pg_db *db, PGconn *conn, struct err *err)
     return err_hint(err, "%s", hint_of(kind));
 }
 
+static PGresult *ask(PGconn *conn, const char *sql, ExecStatusType wanted)
+{
+    PGresult *result = PQexec(conn, sql);
+    if (PQresultStatus(result) == wanted)
+        return result;
+    PQclear(result);
+    return NULL;
+}
+
+/* A pooler answers to the connection with a number of its own, and lends the sessions of others. */
+static bool is_direct(PGconn *conn)
+{
+    PGresult *result = ask(conn, "SELECT pg_backend_pid()", PGRES_TUPLES_OK);
+    struct err ignored = ERR_INIT;
+    uint64_t pid = 0;
+    bool direct = result && span_to_u64(span_of(PQgetvalue(result, 0, 0)), &pid, &ignored) == 0 &&
+                  pid == (uint64_t)PQbackendPID(conn);
+    PQclear(result);
+    return direct;
+}
+
+/* A session of our own has the time-out once and for all; elsewhere each transaction brings it. */
+static void learn_session(struct pg_db *db)
+{
+    char sql[64];
+    PGresult *result = NULL;
+    snprintf(sql, sizeof(sql), "SET lock_timeout = %u", db->busy_timeout_ms);
+    if (is_direct(db->conn))
+        result = ask(db->conn, sql, PGRES_COMMAND_OK);
+    db->direct = result != NULL;
+    db->sessions++;
+    db->planned_ms = clock_mono_ms();
+    PQclear(result);
+}
+
 int pg_connect(struct pg_db *db, struct err *err)
 {
     /* What stands before dbname are defaults that the URL may change. */
@@ -115,8 +152,10 @@ int pg_connect(struct pg_db *db, struct err *err)
         return -1;
     }
     PQsetNoticeProcessor(conn, drop_notice, NULL);
+    pg_give_up(db);
     PQfinish(db->conn);
     db->conn = conn;
+    learn_session(db);
     for (size_t i = 0; i < db->channels.n; i++)
         if (pg_listen_on(db, db->channels.v[i], err) < 0) {
             PQfinish(conn); /* rather none than one that is deaf */
@@ -130,7 +169,7 @@ int pg_ensure(struct pg_db *db, struct err *err)
 {
     if (PQstatus(db->conn) == CONNECTION_OK)
         return 0;
-    return db->in_transaction ? fail_lost(db, err) : pg_connect(db, err);
+    return db->in_transaction && !db->begin_due ? pg_fail_lost(db, err) : pg_connect(db, err);
 }
 
 static const char *option(const PQconninfoOption *options, const char *name, const char *otherwise)
@@ -198,10 +237,11 @@ static int pg_open(struct db **out, const char *url, uint32_t busy_timeout_ms, s
     return 0;
 }
 
+/* Several statements at once are a message of their own kind, which no pipeline takes. */
 int pg_exec(struct db *base, const char *sql, struct err *err)
 {
     struct pg_db *db = pg_of(base);
-    if (pg_ensure(db, err) < 0)
+    if ((db->begin_due && pg_send_begin(db, err) < 0) || pg_flush(db, err) < 0 || pg_ensure(db, err) < 0)
         return -1;
     PGresult *result = PQexec(db->conn, sql);
     ExecStatusType status = PQresultStatus(result);
@@ -217,37 +257,33 @@ int pg_exec(struct db *base, const char *sql, struct err *err)
 static int pg_begin(struct db *base, struct err *err)
 {
     struct pg_db *db = pg_of(base);
-    char sql[64];
     if (db->in_transaction)
         return err_set(err, ERR_SYSTEM, "database %s: a transaction within a transaction", db->name);
-    snprintf(sql, sizeof(sql), "BEGIN; SET LOCAL lock_timeout = %u", db->busy_timeout_ms);
-    if (pg_exec(base, sql, err) < 0)
+    if (pg_flush(db, err) < 0)
         return -1;
-    db->in_transaction = true;
+    db->in_transaction = db->begin_due = true;
     return 0;
 }
 
-/* The server answers ROLLBACK to the COMMIT of a transaction in which something failed. */
+/* Together with the last writes: the server leaves out a COMMIT that follows an error. */
 static int pg_commit(struct db *base, struct err *err)
 {
     struct pg_db *db = pg_of(base);
     if (!db->in_transaction)
         return err_set(err, ERR_SYSTEM, "database %s: no transaction to commit", db->name);
-    if (pg_ensure(db, err) < 0)
-        return -1;
-    PGresult *result = PQexec(db->conn, "COMMIT");
-    int rc = 0;
-    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-        if (PQstatus(db->conn) != CONNECTION_OK)
-            rc = err_set(err, ERR_TRANSIENT,
-                         "database %s: the connection was lost at COMMIT; whether it took effect is unknown", db->name);
-        else
-            rc = pg_fail(db, result, "COMMIT", err);
-    } else if (!str_eq(PQcmdStatus(result), "COMMIT")) {
-        rc = err_set(err, ERR_SYSTEM, "database %s: nothing committed: an earlier error ended the transaction",
-                     db->name);
+    if (db->begin_due) {
+        db->in_transaction = db->begin_due = false;
+        return 0;
     }
-    PQclear(result);
+    if (pg_send_command(db, "COMMIT", err) < 0)
+        return -1;
+    struct err why = ERR_INIT;
+    int rc = pg_flush(db, &why);
+    if (rc < 0 && PQstatus(db->conn) != CONNECTION_OK)
+        err_set(err, ERR_TRANSIENT, "database %s: the connection was lost at COMMIT; whether it took effect is unknown",
+                db->name);
+    else if (rc < 0)
+        err_move(err, &why);
     db->in_transaction = rc < 0;
     return rc;
 }
@@ -257,8 +293,11 @@ static void pg_rollback(struct db *base)
     struct pg_db *db = pg_of(base);
     if (!db->in_transaction)
         return;
-    db->in_transaction = false;
-    if (PQstatus(db->conn) == CONNECTION_OK)
+    struct err ignored = ERR_INIT;
+    pg_flush(db, &ignored); /* what was sent is undone as well */
+    const bool unheard = db->begin_due;
+    db->in_transaction = db->begin_due = false;
+    if (!unheard && PQstatus(db->conn) == CONNECTION_OK)
         PQclear(PQexec(db->conn, "ROLLBACK")); /* fails with the connection only, and that ends the transaction too */
 }
 
@@ -287,6 +326,7 @@ const struct db_backend db_postgres = {
     .stmt_open = pg_stmt_open,
     .stmt_close = pg_stmt_close,
     .bind = pg_bind,
+    .start = pg_start,
     .next = pg_next,
     .reset = pg_reset,
     .col_null = pg_col_null,

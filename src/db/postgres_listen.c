@@ -23,7 +23,7 @@ int pg_listen_on(struct pg_db *db, const char *channel, struct err *err)
 int pg_listen(struct db *base, const char *channel, struct err *err)
 {
     struct pg_db *db = pg_of(base);
-    if (pg_ensure(db, err) < 0 || pg_listen_on(db, channel, err) < 0)
+    if (pg_flush(db, err) < 0 || pg_ensure(db, err) < 0 || pg_listen_on(db, channel, err) < 0)
         return -1;
     return strv_add(&db->channels, channel, err);
 }

@@ -1,33 +1,14 @@
-/* PostgreSQL: statements. Each run is one unnamed statement, sent with its parameters (extended query protocol, values
- * in binary), so that a transaction pooler may stand between. A result is read row by row into a bounded whole before
- * the first row is handed out: the connection is free for other statements while rows are looked at, as with SQLite. */
+/* PostgreSQL: statements. Parameters go out beside the text (extended query protocol, values in binary). A result is
+ * read row by row into a bounded whole before the first row is handed out: the connection is free for other statements
+ * while rows are looked at, as with SQLite. */
 #include "db/postgres_priv.h"
 
 #include <endian.h>
 
-#define PARAMETERS_MAX   64
 #define RESULT_BYTES_MAX ((size_t)256 << 20)
 
 /* Types by their fixed numbers (catalog pg_type). */
 enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25, OID_NUMERIC = 1700 };
-
-struct pg_stmt {
-    struct db_stmt base;
-    int parameters;                     /* the highest position */
-    bool known[PARAMETERS_MAX + 1];     /* by position: the text names it */
-    Oid types[PARAMETERS_MAX];          /* from here on by position - 1 */
-    const char *values[PARAMETERS_MAX]; /* borrowed, or into integers */
-    int lengths[PARAMETERS_MAX];
-    uint64_t integers[PARAMETERS_MAX]; /* big-endian */
-    PGresult **rows;                   /* one row each */
-    size_t row_count, row_capacity, row_at, bytes;
-    bool running;
-};
-
-static struct pg_stmt *stmt_of(struct db_stmt *s)
-{
-    return (struct pg_stmt *)s;
-}
 
 /* The end of a quoted text, name or comment that starts at p; p itself where none does. */
 static const char *skip_quoted(const char *p)
@@ -55,10 +36,10 @@ static int find_parameters(struct pg_stmt *s, struct err *err)
             continue;
         }
         int pos = 0;
-        for (p++; ascii_is_digit(*p) && pos <= PARAMETERS_MAX; p++)
+        for (p++; ascii_is_digit(*p) && pos <= PG_PARAMETERS_MAX; p++)
             pos = pos * 10 + (*p - '0');
-        if (pos < 1 || pos > PARAMETERS_MAX)
-            return err_set(err, ERR_SYSTEM, "a parameter is not one of $1 to $%d in \"%.*s\"", PARAMETERS_MAX,
+        if (pos < 1 || pos > PG_PARAMETERS_MAX)
+            return err_set(err, ERR_SYSTEM, "a parameter is not one of $1 to $%d in \"%.*s\"", PG_PARAMETERS_MAX,
                            DB_SQL_SHOWN_MAX, s->base.sql);
         s->known[pos] = true;
         s->parameters = pos > s->parameters ? pos : s->parameters;
@@ -84,7 +65,7 @@ int pg_stmt_open(struct db *db, const char *sql, struct db_stmt **out, struct er
 
 void pg_stmt_close(struct db_stmt *base)
 {
-    struct pg_stmt *s = stmt_of(base);
+    struct pg_stmt *s = pg_stmt_of(base);
     pg_reset(base);
     free(s->rows);
     free(s);
@@ -92,8 +73,8 @@ void pg_stmt_close(struct db_stmt *base)
 
 enum err_kind pg_bind(struct db_stmt *base, int pos, const struct db_value *value)
 {
-    struct pg_stmt *s = stmt_of(base);
-    if (pos < 1 || pos > PARAMETERS_MAX || !s->known[pos] || s->running)
+    struct pg_stmt *s = pg_stmt_of(base);
+    if (pos < 1 || pos > PG_PARAMETERS_MAX || !s->known[pos] || s->state != PG_IDLE)
         return ERR_SYSTEM;
     int i = pos - 1;
     switch (value->type) {
@@ -119,8 +100,7 @@ enum err_kind pg_bind(struct db_stmt *base, int pos, const struct db_value *valu
     return ERR_NONE;
 }
 
-/* Takes over `row`. */
-static int keep_row(struct pg_stmt *s, PGresult *row, struct err *err)
+int pg_keep_row(struct pg_stmt *s, PGresult *row, struct err *err)
 {
     size_t bytes = PQresultMemorySize(row);
     if (s->bytes + bytes > RESULT_BYTES_MAX) {
@@ -143,62 +123,34 @@ static int keep_row(struct pg_stmt *s, PGresult *row, struct err *err)
     return 0;
 }
 
-/* Reads to the end whatever happens, so that the connection is free again; rows after an error are dropped. */
-static int collect(struct pg_db *db, struct pg_stmt *s, struct err *err)
+int pg_start(struct db_stmt *base, bool rows_wanted, struct err *err)
 {
-    bool any = false, failed = false;
-    PGresult *result;
-    while ((result = PQgetResult(db->conn))) {
-        ExecStatusType status = PQresultStatus(result);
-        any = true;
-        if (status == PGRES_SINGLE_TUPLE && !failed) {
-            failed = keep_row(s, result, err) < 0;
-            continue;
-        }
-        if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
-            pg_note_changes(db, result);
-        else if (status != PGRES_SINGLE_TUPLE && !failed) {
-            failed = true;
-            pg_fail(db, result, s->base.sql, err);
-        }
-        PQclear(result);
-        if (PQstatus(db->conn) != CONNECTION_OK || status == PGRES_COPY_IN || status == PGRES_COPY_OUT)
-            break; /* COPY, which is not spoken here, would repeat itself for ever */
-    }
-    if (!any && !failed)
-        return pg_fail(db, NULL, s->base.sql, err);
-    return failed ? -1 : 0;
-}
-
-static int run(struct pg_db *db, struct pg_stmt *s, struct err *err)
-{
-    static const int binary[PARAMETERS_MAX] = {[0 ... PARAMETERS_MAX - 1] = 1};
-    if (pg_ensure(db, err) < 0)
-        return -1;
-    s->running = true;
-    if (!PQsendQueryParams(db->conn, s->base.sql, s->parameters, s->types, s->values, s->lengths, binary, 1) ||
-        !PQsetSingleRowMode(db->conn))
-        return pg_fail(db, NULL, s->base.sql, err);
-    return collect(db, s, err);
+    return pg_send(pg_of(base->db), pg_stmt_of(base), rows_wanted, err);
 }
 
 int pg_next(struct db_stmt *base, struct err *err)
 {
-    struct pg_stmt *s = stmt_of(base);
-    if (s->running)
+    struct pg_stmt *s = pg_stmt_of(base);
+    if (s->state == PG_AT_ROW)
         s->row_at++;
-    else if (run(pg_of(base->db), s, err) < 0)
+    if ((s->state == PG_IDLE && pg_start(base, true, err) < 0) ||
+        (s->state == PG_SENT && pg_flush(pg_of(base->db), err) < 0))
         return -1;
+    if (s->state == PG_SKIPPED)
+        return err_set(err, ERR_SYSTEM, "a statement before it failed: \"%.*s\"", DB_SQL_SHOWN_MAX, base->sql);
+    s->state = PG_AT_ROW;
     return s->row_at < s->row_count ? 1 : 0;
 }
 
 void pg_reset(struct db_stmt *base)
 {
-    struct pg_stmt *s = stmt_of(base);
+    struct pg_stmt *s = pg_stmt_of(base);
+    if (s->state == PG_SENT)
+        pg_unwanted(pg_of(base->db), s);
     for (size_t i = 0; i < s->row_count; i++)
         PQclear(s->rows[i]);
     s->row_count = s->row_at = s->bytes = 0;
-    s->running = false;
+    s->state = PG_IDLE;
     for (int i = 0; i < s->parameters; i++) {
         s->values[i] = NULL;
         s->types[i] = s->known[i + 1] ? 0 : OID_TEXT; /* nothing else could tell the type of one never named */
@@ -214,7 +166,7 @@ static const PGresult *row_of(const struct pg_stmt *s, int col)
 
 bool pg_col_null(struct db_stmt *base, int col)
 {
-    const PGresult *row = row_of(stmt_of(base), col);
+    const PGresult *row = row_of(pg_stmt_of(base), col);
     return !row || PQgetisnull(row, 0, col);
 }
 
@@ -222,7 +174,7 @@ struct span pg_col_text(struct db_stmt *base, int col)
 {
     if (pg_col_null(base, col))
         return (struct span){NULL, 0};
-    const PGresult *row = row_of(stmt_of(base), col);
+    const PGresult *row = row_of(pg_stmt_of(base), col);
     return (struct span){PQgetvalue(row, 0, col), (size_t)PQgetlength(row, 0, col)};
 }
 
@@ -261,7 +213,7 @@ int64_t pg_col_i64(struct db_stmt *base, int col)
     int64_t number = 0;
     if (!v.p)
         return 0;
-    switch (PQftype(row_of(stmt_of(base), col), col)) {
+    switch (PQftype(row_of(pg_stmt_of(base), col), col)) {
     case OID_BOOL:
         return v.n == 1 && v.p[0];
     case OID_INT2:

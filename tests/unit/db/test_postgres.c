@@ -99,6 +99,123 @@ static void a_locked_row_is_busy_after_the_timeout(void **state)
     db_free(other);
 }
 
+static void an_error_skips_what_was_sent_with_it_and_names_its_own_statement(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i BIGINT)");
+    struct db_stmt *good = must_prepare(f->db, "INSERT INTO v VALUES (1)");
+    struct db_stmt *bad = must_prepare(f->db, "SELEKT 1"), *after = must_prepare(f->db, "SELECT COUNT(*) FROM v");
+    assert_int_equal(db_start(good, &err), 0);
+    assert_int_equal(db_start(bad, &err), 0);
+    assert_int_equal(db_start(after, &err), 0);
+    assert_int_equal(db_next(after, &err), -1);
+    assert_non_null(strstr(err.text, "SELEKT"));
+    err_clear(&err);
+    assert_int_equal(db_next(bad, &err), -1);
+    err_clear(&err);
+    assert_int_equal(db_next(good, &err), -1);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 0); /* nothing of it was done */
+}
+
+static void what_waits_to_be_sent_is_lost_with_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct db *killer = must_open(f->url, 0);
+    struct db_stmt *s = must_prepare(f->db, "SELECT 1");
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(db_start(s, &err), 0);
+    terminate_others(killer);
+    assert_int_equal(db_commit(f->db, &err), -1);
+    assert_int_equal(err.kind, ERR_TRANSIENT);
+    assert_int_equal(count_of(f->db, "SELECT 7"), 7);
+    db_free(killer);
+}
+
+static const char repeated[] = "SELECT 40 + 2";
+
+static int64_t names_of_repeated(struct db *db)
+{
+    return count_of(db, "SELECT COUNT(*) FROM pg_prepared_statements WHERE statement = 'SELECT 40 + 2'");
+}
+
+static void only_what_runs_again_and_again_gets_a_name(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(count_of(f->db, repeated), 42);
+    assert_int_equal(names_of_repeated(f->db), 0);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(count_of(f->db, repeated), 42);
+    assert_int_equal(names_of_repeated(f->db), 1);
+}
+
+static void through_a_pooler_nothing_gets_a_name(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(count_of(f->db, repeated), 42);
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(names_of_repeated(f->db), 0);
+    assert_int_equal(count_of(f->db, "SELECT CAST(setting AS BIGINT) FROM pg_settings WHERE name = 'lock_timeout'"),
+                     10000);
+    assert_int_equal(db_commit(f->db, &err), 0);
+}
+
+static void names_that_somebody_dropped_cost_one_call(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(count_of(f->db, repeated), 42);
+    must_exec(f->db, "DEALLOCATE ALL");
+    assert_int_equal(db_next(must_prepare(f->db, repeated), &err), -1);
+    assert_int_equal(err.kind, ERR_TRANSIENT);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(count_of(f->db, repeated), 42);
+}
+
+static void a_statement_with_a_name_outlives_a_change_of_its_table(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    const char *sql = "SELECT i FROM v";
+    must_exec(f->db, "CREATE TABLE v (i INTEGER); INSERT INTO v VALUES (7)");
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(count_of(f->db, sql), 7);
+    must_exec(f->db, "ALTER TABLE v ALTER i TYPE BIGINT");
+    assert_int_equal(db_next(must_prepare(f->db, sql), &err), -1);
+    assert_int_equal(err.kind, ERR_TRANSIENT);
+    assert_int_equal(count_of(f->db, sql), 7);
+}
+
+static void several_runs_of_one_statement_go_out_together(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i BIGINT)");
+    assert_int_equal(db_begin(f->db, &err), 0);
+    for (int i = 0; i < 12; i++) {
+        struct db_stmt *s = must_prepare(f->db, "INSERT INTO v VALUES ($1)");
+        db_bind_i64(s, 1, i);
+        assert_int_equal(db_later(s, &err), 0);
+    }
+    assert_int_equal(db_commit(f->db, &err), 0);
+    assert_int_equal(count_of(f->db, "SELECT SUM(i) FROM v"), 66);
+}
+
+static void copying_is_refused_and_the_connection_made_anew(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i BIGINT)");
+    assert_int_equal(db_next(must_prepare(f->db, "COPY v TO STDOUT"), &err), -1);
+    err_clear(&err);
+    assert_int_equal(db_next(must_prepare(f->db, "COPY v FROM STDIN"), &err), -1);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 0);
+}
+
 static void values_stay_out_of_errors(void **state)
 {
     struct fixture *f = *state;
@@ -195,10 +312,19 @@ int main(void)
         DB_TEST(a_transaction_lost_with_its_connection_stays_lost_until_rollback),
         DB_TEST(an_error_inside_a_transaction_keeps_it_from_committing),
         DB_TEST(a_locked_row_is_busy_after_the_timeout),
+        DB_TEST(an_error_skips_what_was_sent_with_it_and_names_its_own_statement),
+        DB_TEST(what_waits_to_be_sent_is_lost_with_the_connection),
+        DB_TEST(only_what_runs_again_and_again_gets_a_name),
+        DB_TEST(names_that_somebody_dropped_cost_one_call),
+        DB_TEST(a_statement_with_a_name_outlives_a_change_of_its_table),
+        DB_TEST(several_runs_of_one_statement_go_out_together),
+        DB_TEST(copying_is_refused_and_the_connection_made_anew),
         DB_TEST(values_stay_out_of_errors),
         DB_TEST(integers_of_every_width_are_read),
         DB_TEST(a_notification_wakes_the_listener_also_after_a_reconnection),
         DB_TEST(processes_that_migrate_and_write_at_once_lose_nothing),
     };
-    return cmocka_run_group_tests(tests, pg_start, pg_stop);
+    const struct CMUnitTest pooled[] = {DB_TEST(through_a_pooler_nothing_gets_a_name)};
+    int failed = cmocka_run_group_tests(tests, pg_start, pg_stop);
+    return failed + (pg_has_pooler() ? cmocka_run_group_tests(pooled, pg_start_pooled, pg_stop) : 0);
 }

@@ -210,6 +210,111 @@ static void a_commit_that_fails_leaves_nothing_open(void **state)
     assert_int_equal(db_commit(f->db, &err), 0);
 }
 
+static struct db_stmt *start_with(struct db *db, const char *sql, int64_t value)
+{
+    struct err err = ERR_INIT;
+    struct db_stmt *s = must_prepare(db, sql);
+    db_bind_i64(s, 1, value);
+    if (db_start(s, &err) < 0)
+        fail_msg("%s", err.text);
+    return s;
+}
+
+static void statements_started_together_answer_each_for_itself(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i BIGINT); INSERT INTO v VALUES (1), (2), (3)");
+    struct db_stmt *a = start_with(f->db, "SELECT i FROM v WHERE i > $1 ORDER BY i", 1);
+    struct db_stmt *b = start_with(f->db, "SELECT i * 10 FROM v WHERE i = $1", 2);
+    struct db_stmt *none = start_with(f->db, "SELECT i * 100 FROM v WHERE i = $1", 4);
+    struct db_stmt *unread = start_with(f->db, "SELECT i * 1000 FROM v WHERE i = $1", 3);
+    db_done(unread);
+    assert_int_equal(db_next(b, &err), 1);
+    assert_int_equal(db_next(a, &err), 1);
+    assert_int_equal(db_col_i64(b, 0), 20);
+    assert_int_equal(db_col_i64(a, 0), 2);
+    assert_int_equal(db_next(none, &err), 0);
+    assert_int_equal(db_next(a, &err), 1);
+    assert_int_equal(db_col_i64(a, 0), 3);
+    assert_int_equal(db_next(a, &err), 0);
+    assert_int_equal(db_next(b, &err), 0);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 3);
+}
+
+static int add_later(struct db *db, const char *text, int64_t i, struct err *err)
+{
+    char copy[32];
+    struct db_stmt *s = must_prepare(db, "INSERT INTO v (i, t) VALUES ($1, $2)");
+    snprintf(copy, sizeof(copy), "%s", text);
+    db_bind_i64(s, 1, i);
+    db_bind_text(s, 2, copy);
+    int rc = db_later(s, err);
+    memset(copy, '!', sizeof(copy)); /* borrowed no longer */
+    return rc;
+}
+
+static void what_nobody_waits_for_is_there_in_its_order(void **state)
+{
+    enum { MANY = 50 };
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i BIGINT PRIMARY KEY, t TEXT)");
+    assert_int_equal(db_begin(f->db, &err), 0);
+    for (int64_t i = 0; i < MANY; i++)
+        assert_int_equal(add_later(f->db, "fish", i, &err), 0);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), MANY);
+    must_exec(f->db, "DELETE FROM v WHERE i < 10");
+    assert_int_equal(add_later(f->db, "fish", 0, &err), 0);
+    assert_int_equal(db_commit(f->db, &err), 0);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v WHERE t = 'fish'"), MANY - 9);
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(add_later(f->db, "fish", 1, &err), 0);
+    db_rollback(f->db);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), MANY - 9);
+}
+
+static void what_fails_unawaited_is_told_by_the_commit_at_the_latest(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i BIGINT PRIMARY KEY, t TEXT)");
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(add_later(f->db, "a", 1, &err), 0);
+    int rc = add_later(f->db, "hush", 1, &err);
+    if (rc == 0)
+        rc = add_later(f->db, "b", 2, &err);
+    if (rc == 0)
+        rc = db_commit(f->db, &err);
+    assert_int_equal(rc, -1);
+    assert_int_equal(err.kind, ERR_EXISTS);
+    assert_non_null(strstr(err.text, "INSERT INTO v"));
+    assert_null(strstr(err.text, "hush"));
+    db_rollback(f->db);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 0);
+    err_clear(&err);
+    assert_int_equal(db_begin(f->db, &err), 0);
+    assert_int_equal(db_commit(f->db, &err), 0);
+}
+
+static void a_statement_that_runs_often_takes_null_and_not_null_alike(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i BIGINT, t TEXT)");
+    for (int i = 0; i < 24; i++) {
+        struct db_stmt *s = must_prepare(f->db, "INSERT INTO v (i, t) VALUES ($1, $2)");
+        if (i & 1)
+            db_bind_i64(s, 1, i);
+        if (i & 2)
+            db_bind_text(s, 2, "x");
+        assert_int_equal(db_run(s, &err), 0);
+    }
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v WHERE i IS NULL"), 12);
+    assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v WHERE t = 'x'"), 12);
+    assert_int_equal(count_of(f->db, "SELECT SUM(i) FROM v WHERE t IS NULL"), 66);
+}
+
 static void the_database_has_a_clock(void **state)
 {
     struct fixture *f = *state;
@@ -248,9 +353,18 @@ int main(void)
         DB_TEST(what_is_rolled_back_never_was),
         DB_TEST(transactions_do_not_nest_and_do_not_end_twice),
         DB_TEST(a_commit_that_fails_leaves_nothing_open),
+        DB_TEST(statements_started_together_answer_each_for_itself),
+        DB_TEST(what_nobody_waits_for_is_there_in_its_order),
+        DB_TEST(what_fails_unawaited_is_told_by_the_commit_at_the_latest),
+        DB_TEST(a_statement_that_runs_often_takes_null_and_not_null_alike),
         DB_TEST(the_database_has_a_clock),
         DB_TEST(where_there_are_no_notifications_waiting_says_so),
     };
     int failed = cmocka_run_group_tests_name("sqlite", tests, NULL, NULL);
-    return failed + cmocka_run_group_tests_name("postgres", tests, pg_start, pg_stop);
+    failed += cmocka_run_group_tests_name("postgres", tests, pg_start, pg_stop);
+    if (pg_has_pooler())
+        failed += cmocka_run_group_tests_name("postgres through a pooler", tests, pg_start_pooled, pg_stop);
+    else
+        fprintf(stderr, "not tested through a pooler: `tools/setup servers` installs PgBouncer\n");
+    return failed;
 }
