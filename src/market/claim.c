@@ -320,25 +320,31 @@ static void leave_sealed(struct looking *l, const struct exec_row *x, const stru
     log_warn("market", "left in the queue (execution=%s reason=\"%s\")", x->id, why->text);
 }
 
-/* Rows locked by the one statement; what one costs is counted before the next is taken. */
-static int lock_found(struct looking *l, uint32_t limit, struct taken *out, size_t *n, struct err *err)
+static struct query lock_found_start(struct looking *l, struct err *err)
 {
-    struct market *m = l->m;
-    struct query q = query_on(m, schema_locks(m->db)->claim, err);
+    struct query q = query_on(l->m, schema_locks(l->m->db)->claim, err);
     for (size_t i = 0; i < CLAIM_CANDIDATES_MAX; i++)
         query_text(&q, i < l->found_count ? l->found[i] : NULL);
-    query_i64(&q, limit);
+    query_i64(&q, l->wanted);
+    query_start(&q);
+    return q;
+}
+
+/* Rows locked by the one statement; what one costs is counted before the next is taken. */
+static int lock_found(struct looking *l, struct query *q, uint32_t limit, struct taken *out, size_t *n, struct err *err)
+{
+    struct market *m = l->m;
     *n = 0;
-    while (*n < limit && query_next(&q) == 1) {
+    while (*n < limit && query_next(q) == 1) {
         struct taken *t = &out[*n];
-        exec_read(&q, &t->x);
-        job_read(&q, EXEC_COLUMN_COUNT + 7, &t->j);
-        if (needs_parse(db_col_text(q.s, EXEC_COLUMN_COUNT + 6), t->j.confidential, l->a, &t->needs, err) < 0)
+        exec_read(q, &t->x);
+        job_read(q, EXEC_COLUMN_COUNT + 7, &t->j);
+        if (needs_parse(db_col_text(q->s, EXEC_COLUMN_COUNT + 6), t->j.confidential, l->a, &t->needs, err) < 0)
             break;
         if (!decide_fits(&t->needs, &l->machine))
             continue;
         struct err why = ERR_INIT;
-        t->claim = claim_json(m, &q, &t->j, &t->x, &why);
+        t->claim = claim_json(m, q, &t->j, &t->x, &why);
         if (err_is_set(&why)) {
             market_secrets_free(t->claim);
             leave_sealed(l, &t->x, &why);
@@ -347,7 +353,6 @@ static int lock_found(struct looking *l, uint32_t limit, struct taken *out, size
         decide_use(&l->machine, &t->needs);
         ++*n;
     }
-    query_done(&q);
     return err_is_set(err) ? -1 : 0;
 }
 
@@ -382,22 +387,28 @@ static int take(struct looking *l, struct taken *t, struct job_row *j, struct er
     return json_put(t->claim, "previous_uploads", previous ? previous : json_array(), err);
 }
 
-/* Under the node's row: of two claims of one node at the same time the later one counts again. */
-static int recheck(struct looking *l, uint32_t *free_slots, struct err *err)
+static struct query recheck_start(struct looking *l, struct err *err)
 {
     struct query q = query_on(l->m,
                               "UPDATE nodes SET claims = claims + 1 WHERE id = $1 AND state = 'approved'"
                               " RETURNING slots, claims",
                               err);
     query_text(&q, l->node.id);
-    int rc = query_next(&q);
+    query_start(&q);
+    return q;
+}
+
+/* Under the node's row: of two claims of one node at the same time the later one counts again. */
+static int recheck(struct looking *l, struct query *q, uint32_t *free_slots, struct err *err)
+{
+    int rc = query_next(q);
     *free_slots = 0;
     if (rc <= 0)
         return rc;
-    bool alone = query_get(&q, 1) == l->node.claims + 1;
-    l->node.slots = (uint32_t)query_get(&q, 0);
-    l->node.claims = query_get(&q, 1);
-    query_done(&q);
+    bool alone = query_get(q, 1) == l->node.claims + 1;
+    l->node.slots = (uint32_t)query_get(q, 0);
+    l->node.claims = query_get(q, 1);
+    query_done(q);
     if (!alone && count_used(l, err) < 0)
         return -1;
     uint32_t left = l->node.slots > l->running ? l->node.slots - l->running : 0;
@@ -405,6 +416,7 @@ static int recheck(struct looking *l, uint32_t *free_slots, struct err *err)
     return 0;
 }
 
+/* Asked for together: where the node has less room than it had, some are locked for nothing. */
 static int take_found(struct looking *l, json_t *claims, struct err *err)
 {
     struct taken *taken = calloc(CLAIM_CANDIDATES_MAX, sizeof(*taken));
@@ -412,12 +424,14 @@ static int take_found(struct looking *l, json_t *claims, struct err *err)
     size_t n = 0;
     if (!taken)
         return err_nomem(err);
-    int rc = recheck(l, &limit, err);
+    struct query room = recheck_start(l, err), found = lock_found_start(l, err);
+    int rc = recheck(l, &room, &limit, err);
     if (limit > CLAIM_CANDIDATES_MAX)
         limit = CLAIM_CANDIDATES_MAX;
     l->wanted = limit;
     if (rc == 0 && limit > 0)
-        rc = lock_found(l, limit, taken, &n, err);
+        rc = lock_found(l, &found, limit, taken, &n, err);
+    query_done(&found);
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = take(l, &taken[i], job_of(taken, i), err);
     for (size_t i = 0; i < n; i++) {
@@ -435,7 +449,8 @@ static int take_found(struct looking *l, json_t *claims, struct err *err)
 static int prepare(struct looking *l, const json_t *holds, struct err *err)
 {
     struct market *m = l->m;
-    if (market_now(m, &l->now_ms, err) < 0 || node_facts(m, l->c->node, l->now_ms, l->a, &l->node, err) < 0)
+    struct query facts = node_facts_start(m, l->c->node, err);
+    if (market_now(m, &l->now_ms, err) < 0 || node_facts_end(m, &facts, l->now_ms, l->a, &l->node) < 0)
         return -1;
     if (holds) {
         if (market_begin_at(m, l->now_ms, err) < 0)

@@ -134,7 +134,7 @@ static int insert_result(struct market *m, const struct exec_row *x, const struc
     query_value(&q, x->exit_code);
     query_text(&q, published);
     query_i64(&q, m->tx.now_ms);
-    return query_run(&q);
+    return query_later(&q);
 }
 
 static int store_record(struct market *m, const struct exec_row *x, const json_t *record, struct err *err)
@@ -147,7 +147,7 @@ static int store_record(struct market *m, const struct exec_row *x, const json_t
     struct query q = query_on(m, "UPDATE executions SET record = $2 WHERE id = $1", err);
     query_text(&q, x->id);
     query_text(&q, text);
-    return query_run(&q);
+    return query_later(&q);
 }
 
 /* Said before: the answer was lost. By the same epoch, and it became what this message says. */
@@ -170,7 +170,8 @@ static int finish_locked(struct market *m, const struct market_caller *c, const 
 {
     struct job_row j = {0};
     struct exec_row x = {0};
-    int rc = exec_lock(m, ref->job, ref->index, &j, &x, err);
+    struct query lock = exec_lock_start(m, ref->job, ref->index, err);
+    int rc = market_clock(m, err) < 0 ? -1 : exec_lock_end(&lock, &j, &x);
     if (rc <= 0)
         return rc < 0 ? -1 : lost_error(ref, err);
     if (!exec_is_held(x.facts.state) && is_repeat(c, ref, &x, outcome, f->retry))
@@ -190,7 +191,7 @@ int market_node_finish(struct market *m, const struct market_caller *c, const st
                        const struct market_finish *f, struct err *err)
 {
     enum exec_state outcome = EXEC_FAILED;
-    if (need_node(c, err) < 0 || read_outcome(f, &outcome, err) < 0 || market_begin(m, err) < 0)
+    if (need_node(c, err) < 0 || read_outcome(f, &outcome, err) < 0 || market_begin_at(m, 0, err) < 0)
         return -1;
     return market_end(m, finish_locked(m, c, x, f, outcome, err), err);
 }

@@ -54,12 +54,16 @@ int market_begin_at(struct market *m, int64_t now_ms, struct err *err)
     return db_begin(m->db, err);
 }
 
+int market_clock(struct market *m, struct err *err)
+{
+    return market_now(m, &m->tx.now_ms, err);
+}
+
 int market_begin(struct market *m, struct err *err)
 {
-    m->tx.changed_count = 0;
-    if (db_begin(m->db, err) < 0)
+    if (market_begin_at(m, 0, err) < 0)
         return -1;
-    if (market_now(m, &m->tx.now_ms, err) == 0)
+    if (market_clock(m, err) == 0)
         return 0;
     db_rollback(m->db);
     return -1;

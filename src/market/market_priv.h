@@ -48,6 +48,7 @@ const struct schema_locks *schema_locks(struct db *db);
 int market_now(struct market *m, int64_t *now_ms, struct err *err);
 int market_begin(struct market *m, struct err *err);                    /* sets tx.now_ms */
 int market_begin_at(struct market *m, int64_t now_ms, struct err *err); /* a time asked for a moment ago */
+int market_clock(struct market *m, struct err *err);                    /* sets tx.now_ms anew */
 int market_end(struct market *m, int rc, struct err *err); /* rc 0: commit and tell, else roll back. Returns rc */
 /* To be told after the commit; `others`: to other servers too, which costs the database something. */
 void market_changed(struct market *m, const char *what, bool others);
@@ -67,6 +68,8 @@ void query_span(struct query *q, struct span v);
 void query_blob(struct query *q, struct span v); /* p NULL: NULL */
 int query_next(struct query *q);                 /* 1, 0, -1 */
 int query_run(struct query *q);
+int query_start(struct query *q);                  /* as db_start(): to be read with query_next() */
+int query_later(struct query *q);                  /* as db_later(): within a transaction, nobody waits for it */
 int query_one(struct query *q, int64_t *out);      /* the first column of a row, or 0 where there is none */
 int64_t query_get(const struct query *q, int col); /* VALUE_NONE for NULL */
 void query_copy(const struct query *q, int col, char *out, size_t size);
@@ -159,9 +162,11 @@ void exec_id(char out[EXEC_ID_MAX], const char *job, uint32_t index);
 /* Lock a job and read it: 1, 0 where there is none, -1. */
 int job_lock(struct market *m, const char *id, struct job_row *j, struct err *err);
 int job_store(struct market *m, const struct job_row *j, struct err *err);
-/* The same for an execution: its job's row is locked first, then its own. */
+/* The same for an execution, its job's row and its own; exec_lock_start() alone does not wait for them yet. */
 int exec_lock(struct market *m, const char *job, uint32_t index, struct job_row *j, struct exec_row *x,
               struct err *err);
+struct query exec_lock_start(struct market *m, const char *job, uint32_t index, struct err *err);
+int exec_lock_end(struct query *q, struct job_row *j, struct exec_row *x);
 int exec_load(struct market *m, const char *job, uint32_t index, struct exec_row *x, struct err *err); /* 1, 0, -1 */
 int exec_store(struct market *m, const struct exec_row *x, struct err *err);
 /* Carry out a verdict: the row, the job's counts, the history. `reason` is used where the verdict has none. */
@@ -197,8 +202,9 @@ struct node_row {
 #define NODE_FACTS_COUNT 13
 int node_facts_read(const struct market *m, const struct query *q, int64_t now_ms, struct arena *a,
                     struct node_row *out, struct err *err);
-int node_facts(struct market *m, const char *id, int64_t now_ms, struct arena *a, struct node_row *out,
-               struct err *err); /* ERR_NOTFOUND */
+struct query node_facts_start(struct market *m, const char *id, struct err *err);
+int node_facts_end(struct market *m, struct query *q, int64_t now_ms, struct arena *a,
+                   struct node_row *out); /* ERR_NOTFOUND */
 bool node_may_claim(const struct node_row *n);
 json_t *node_json(struct market *m, const char *id, struct err *err); /* NODE */
 int node_holds_set(struct market *m, const char *node, const json_t *holds, struct err *err);

@@ -67,7 +67,7 @@ int job_store(struct market *m, const struct job_row *j, struct err *err)
     query_value(&q, j->exit_code);
     query_value(&q, j->finished_ms);
     query_text(&q, j->node);
-    return query_run(&q);
+    return query_later(&q);
 }
 
 void exec_read(const struct query *q, struct exec_row *x)
@@ -113,18 +113,30 @@ int exec_load(struct market *m, const char *job, uint32_t index, struct exec_row
     return rc;
 }
 
-int exec_lock(struct market *m, const char *job, uint32_t index, struct job_row *j, struct exec_row *x, struct err *err)
+struct query exec_lock_start(struct market *m, const char *job, uint32_t index, struct err *err)
 {
     struct query q = query_on(m, schema_locks(m->db)->exec, err);
     query_text(&q, job);
     query_i64(&q, index);
-    int rc = query_next(&q);
+    query_start(&q);
+    return q;
+}
+
+int exec_lock_end(struct query *q, struct job_row *j, struct exec_row *x)
+{
+    int rc = query_next(q);
     if (rc == 1) {
-        exec_read(&q, x);
-        job_read(&q, EXEC_COLUMN_COUNT, j);
-        query_done(&q);
+        exec_read(q, x);
+        job_read(q, EXEC_COLUMN_COUNT, j);
+        query_done(q);
     }
     return rc;
+}
+
+int exec_lock(struct market *m, const char *job, uint32_t index, struct job_row *j, struct exec_row *x, struct err *err)
+{
+    struct query q = exec_lock_start(m, job, index, err);
+    return exec_lock_end(&q, j, x);
 }
 
 int exec_store(struct market *m, const struct exec_row *x, struct err *err)
@@ -154,7 +166,7 @@ int exec_store(struct market *m, const struct exec_row *x, struct err *err)
     query_value(&q, f->stopping ? (int64_t)f->stop_as : VALUE_NONE);
     query_value(&q, f->stopping ? f->stop_by_ms : VALUE_NONE);
     query_value(&q, decide_due(f));
-    return query_run(&q);
+    return query_later(&q);
 }
 
 /* ---- Moves */
@@ -176,7 +188,7 @@ static int add_history(struct market *m, const struct job_row *j, const struct e
     query_i64(&q, x->facts.state);
     query_text(&q, x->node);
     query_text(&q, x->reason);
-    return query_run(&q);
+    return query_later(&q);
 }
 
 static void enter_queue(const struct market *m, const struct job_row *j, struct exec_row *x, bool avoid)
@@ -201,7 +213,7 @@ static int drop_definition(struct market *m, const struct exec_row *x, struct er
 {
     struct query q = query_on(m, "DELETE FROM definitions WHERE execution = $1", err);
     query_text(&q, x->id);
-    return query_run(&q);
+    return query_later(&q);
 }
 
 /* Those who wait, for work or for an end. PostgreSQL lets transactions that notify commit one at a time only, so other

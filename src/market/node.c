@@ -62,23 +62,29 @@ int node_facts_read(const struct market *m, const struct query *q, int64_t now_m
     return read_machine(db_col_text(q->s, 6), db_col_text(q->s, 7), !db_col_null(q->s, 8), a, &out->machine, err);
 }
 
-int node_facts(struct market *m, const char *id, int64_t now_ms, struct arena *a, struct node_row *out, struct err *err)
+struct query node_facts_start(struct market *m, const char *id, struct err *err)
 {
     struct query q = query_on(m,
                               "SELECT " NODE_FACTS ", (SELECT COUNT(*) FROM executions WHERE node = $1"
                               " AND state BETWEEN 1 AND 4) FROM nodes n WHERE n.id = $1",
                               err);
     query_text(&q, id);
-    int rc = query_next(&q);
+    query_start(&q);
+    return q;
+}
+
+int node_facts_end(struct market *m, struct query *q, int64_t now_ms, struct arena *a, struct node_row *out)
+{
+    int rc = query_next(q);
     if (rc == 0) {
-        err_set(err, ERR_NOTFOUND, "no such node");
-        return err_hint(err, "a node says hello first");
+        err_set(q->err, ERR_NOTFOUND, "no such node");
+        return err_hint(q->err, "a node says hello first");
     }
     if (rc < 0)
         return -1;
-    rc = node_facts_read(m, &q, now_ms, a, out, err);
-    out->running = (uint32_t)query_get(&q, NODE_FACTS_COUNT);
-    query_done(&q);
+    rc = node_facts_read(m, q, now_ms, a, out, q->err);
+    out->running = (uint32_t)query_get(q, NODE_FACTS_COUNT);
+    query_done(q);
     return rc;
 }
 

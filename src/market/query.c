@@ -61,6 +61,16 @@ int query_run(struct query *q)
     return q->s ? db_run(q->s, q->err) : -1;
 }
 
+int query_start(struct query *q)
+{
+    return q->s ? db_start(q->s, q->err) : -1;
+}
+
+int query_later(struct query *q)
+{
+    return q->s ? db_later(q->s, q->err) : -1;
+}
+
 int query_one(struct query *q, int64_t *out)
 {
     int rc = query_next(q);

@@ -97,8 +97,8 @@ int schema_migrate(struct db *db, struct err *err)
  * locked by another. NO KEY: rows of other tables may refer to a locked one meanwhile.
  *
  * The claim: of the candidates $1 … $8, lock at most $9 that are still queued and that nobody else is just taking.
- * After EXEC_COLUMNS and the first seven come JOB_ROW_COLUMNS: the job's row is locked as well. The sum keeps PostgreSQL
- * from looking for the ids all through the queue's index. */
+ * After EXEC_COLUMNS and the first seven come JOB_ROW_COLUMNS: the job's row is locked as well. The sum keeps
+ * PostgreSQL from looking for the ids all through the queue's index. */
 #define CLAIM_SQL                                                                                                      \
     "SELECT " EXEC_COLUMNS                                                                                             \
     ", j.definition, j.secrets, j.credentials, j.name, j.timeout_ms, j.count, j.needs, " JOB_ROW_COLUMNS               \
