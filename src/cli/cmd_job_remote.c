@@ -159,6 +159,69 @@ static int ask(struct cli *cli, const struct strv *operands, const struct comman
     return rc;
 }
 
+/* --- what came from where ----------------------------------------------------------------------------------------- */
+
+static const struct remote_column input_columns[] = {
+    {"INPUT", "input", CELL_TEXT},
+    {">INDEX", "index", CELL_NUMBER},
+    {">FILES", "files", CELL_NUMBER},
+    {">BYTES", "bytes", CELL_BYTES},
+    {">CACHED", "bytes_cached", CELL_BYTES},
+    {">PEERS", "bytes_from_peers", CELL_BYTES},
+    {">ORIGIN", "bytes_from_origin", CELL_BYTES},
+    {0},
+};
+
+static uint64_t figure(const json_t *from, const char *name)
+{
+    int64_t value = 0;
+    return json_get_i64(from, name, &value) && value > 0 ? (uint64_t)value : 0;
+}
+
+/* An input of a run record: what it is called, and how many bytes came from where. */
+static int add_input(json_t *rows, const json_t *index, const json_t *input, struct err *err)
+{
+    static const char *const names[] = {"bucket", "repo", "model"};
+    const char *source = json_get_str(input, "source"), *target = json_get_str(input, "target"), *name = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(names) && !name; i++)
+        name = json_get_str(input, names[i]);
+    AUTO_STR label = str_printf(err, "%s%s%s → %s", source ? source : "", name ? "://" : "", name ? name : "",
+                                target ? target : "-");
+    uint64_t received = figure(input, "bytes_received"), peers = figure(input, "bytes_from_peers");
+    json_t *row = json_object();
+    json_put(row, "index", json_incref((json_t *)index), err);
+    json_put_u64(row, "files", figure(input, "files"), err);
+    json_put_u64(row, "bytes", figure(input, "bytes"), err);
+    json_put_u64(row, "bytes_cached", figure(input, "bytes_cached"), err);
+    json_put_u64(row, "bytes_from_peers", peers, err);
+    json_put_u64(row, "bytes_from_origin", received > peers ? received - peers : 0, err);
+    if (label && json_put_str(row, "input", label, err) == 0 && json_array_append(rows, row) < 0)
+        err_nomem(err);
+    json_decref(row);
+    return err_is_set(err) ? -1 : 0;
+}
+
+/* Of the executions that have ended: until then nobody has a record. */
+static int print_inputs(struct cli *cli, const json_t *executions, struct err *err)
+{
+    AUTO_JSON rows = json_array();
+    size_t i, k;
+    json_t *execution, *input;
+    json_array_foreach(executions, i, execution)
+    {
+        json_array_foreach(json_object_get(json_object_get(execution, "record"), "inputs"), k, input)
+        {
+            if (add_input(rows, json_object_get(execution, "index"), input, err) < 0)
+                return -1;
+        }
+    }
+    if (json_array_size(rows) == 0)
+        return 0;
+    int rc = remote_table(cli, rows, input_columns, err);
+    puts("");
+    return rc;
+}
+
 static int describe(struct cli *cli, const struct strv *operands, struct err *err)
 {
     AUTO_JSON answer = NULL;
@@ -170,6 +233,8 @@ static int describe(struct cli *cli, const struct strv *operands, struct err *er
     puts("");
     int rc = remote_table(cli, json_object_get(answer, "executions"), execution_columns, err);
     puts("");
+    if (rc == 0)
+        rc = print_inputs(cli, json_object_get(answer, "executions"), err);
     return rc < 0 || remote_table(cli, json_object_get(answer, "history"), history_columns, err) < 0;
 }
 

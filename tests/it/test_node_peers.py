@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import random
+import re
 import ssl
 import urllib.parse
 
@@ -170,6 +171,18 @@ def test_objects_in_s3_come_from_peers_where_s3_states_their_sha256(market, chec
         record = market.run(1, source, "weights.bin", data)
         assert record["bytes_from_peers"] == (SIZE if checksums == ["sha256"] else 0)
         assert s3.sent(op="get") - before == (0 if checksums == ["sha256"] else SIZE)
+
+
+def test_describing_a_job_shows_what_came_from_peers(market, model, berth):
+    market.node(), market.node()
+    held(market, model, hf())
+    job = market.post(1, hf(), "model.bin")
+    assert market.fleet.await_end(job)["state"] == "succeeded"
+    env = {"BERTH_SERVER_URL": market.fleet.urls[0], "BERTH_TOKEN": market.fleet.poster.token}
+    shown = berth("job", "describe", job, env=env).text
+    heads, cells = [re.split(r"  +", line.strip()) for line in shown.split("\n\n")[2].splitlines()]
+    row = dict(zip(heads, cells))
+    assert (row["INPUT"], row["PEERS"], row["ORIGIN"]) == ("hf://owner/name → /data", "24.0 MiB", "3 B"), shown
 
 
 # ---- who gets nothing ----
