@@ -167,10 +167,11 @@ static int refused(struct api *a, const struct http_response *resp, json_t **ref
         err_set(err, kind_of(resp->status, code), "%s", message);
     else
         err_set(err, kind_of(resp->status, NULL), "HTTP %d from %s", resp->status, a->server);
-    if (hint)
+    if (resp->status == 401) /* the server's own hint is for those who write HTTP */
+        err_hint(err,
+                 "set BERTH_TOKEN, or BERTH_SERVER_TOKEN_FILE (server.token_file) to the file that holds your token");
+    else if (hint)
         err_hint(err, "%s", hint);
-    else if (resp->status == 401)
-        err_hint(err, "give the server's token by BERTH_TOKEN or server.token_file");
     if (refusal)
         *refusal = json_incref(answer);
     return -1;

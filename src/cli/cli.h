@@ -64,7 +64,8 @@ struct cli {
     bool terminal;        /* stderr is one, and bars are wanted */
     bool colour;          /* on stderr */
     bool colour_out;      /* on stdout */
-    unsigned width;
+    unsigned width;       /* of stderr; 100 where it is no terminal */
+    unsigned width_out;   /* of stdout; 0 where it is no terminal */
 };
 
 struct command {

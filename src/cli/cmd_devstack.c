@@ -19,7 +19,9 @@
 #define START_TRIES   600 /* looks for the server's address */
 #define READY_TRIES   6000
 #define STOP_GRACE_MS 15000
-#define LOG_SHOWN     2000
+#define LOG_SHOWN     1200
+#define ERROR_LEAD    "berth: "
+#define HINT_LEAD     "  hint: "
 #define LOG_READ_MAX  ((size_t)64 << 20)
 
 static struct {
@@ -96,6 +98,33 @@ static int start_self(struct stack *s, struct child *c, const char *name, const 
     return fd < 0 ? err_sys(err, "open %s", c->log) : proc_spawn(argv, fd, &c->pid, err);
 }
 
+/* What it said last: an error as `--json` prints it, or as people read it, "berth: …" with the hint on the next line;
+ * else the end of the log. */
+static int last_words(struct span log, const char *what, struct err *err)
+{
+    struct err parsing = ERR_INIT;
+    struct span head = log, line = log, hint = {0};
+    for (size_t i = 0; i + 1 < log.n; i++)
+        if (log.p[i] == '\n')
+            line = (struct span){log.p + i + 1, log.n - i - 1};
+    AUTO_JSON said = json_parse(line, &parsing);
+    const json_t *error = json_object_get(said, "error");
+    if (json_get_str(error, "message")) {
+        err_set(err, ERR_SYSTEM, "%s ended: %s", what, json_get_str(error, "message"));
+        return json_get_str(error, "hint") ? err_hint(err, "%s", json_get_str(error, "hint")) : -1;
+    }
+    if (span_starts(line, SPAN_LIT(HINT_LEAD))) {
+        hint = (struct span){line.p + strlen(HINT_LEAD), line.n - strlen(HINT_LEAD)};
+        head.n = span_trim((struct span){log.p, (size_t)(line.p - log.p)}).n;
+    }
+    if (head.n > LOG_SHOWN)
+        head = (struct span){head.p + head.n - LOG_SHOWN, LOG_SHOWN};
+    if (span_starts(head, SPAN_LIT(ERROR_LEAD)))
+        head = (struct span){head.p + strlen(ERROR_LEAD), head.n - strlen(ERROR_LEAD)};
+    err_set(err, ERR_SYSTEM, "%s ended: %.*s", what, SPAN_FMT(head));
+    return hint.n ? err_hint(err, "%.*s", SPAN_FMT(hint)) : -1;
+}
+
 /* An error with the end of its log, where the child has ended. */
 static int check_alive(struct child *c, const char *what, struct err *err)
 {
@@ -107,11 +136,7 @@ static int check_alive(struct child *c, const char *what, struct err *err)
     struct err reading = ERR_INIT;
     buf_init(&text, LOG_READ_MAX);
     fs_read_file(AT_FDCWD, c->log, LOG_READ_MAX, &text, &reading);
-    struct span s = span_trim(buf_span(&text));
-    if (s.n > LOG_SHOWN)
-        s = (struct span){s.p + s.n - LOG_SHOWN, LOG_SHOWN};
-    return err_set(err, ERR_SYSTEM, "%s ended: %.*s", what, (int)(s.n < 1200 ? s.n : 1200),
-                   s.n ? s.p + (s.n < 1200 ? 0 : s.n - 1200) : "");
+    return last_words(span_trim(buf_span(&text)), what, err);
 }
 
 static void stop_child(struct child *c)
@@ -301,6 +326,10 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
         return EXIT_USAGE;
     if (a.nodes > NODES_MAX) {
         err_set(err, ERR_USAGE, "--nodes: at most %d", NODES_MAX);
+        return EXIT_USAGE;
+    }
+    if (a.slots == 0) {
+        err_set(err, ERR_USAGE, "--slots: at least 1; with 0 the nodes would take no job");
         return EXIT_USAGE;
     }
     int rc = make_dir(&s, err) < 0 || start_server(&s, cli, err) < 0 || set_up_market(&s, err) < 0 ? -1 : 0;

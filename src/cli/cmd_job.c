@@ -53,7 +53,10 @@ static int read_document(struct wanted *w, const char *path, struct err *err)
     AUTO_BUF text;
     buf_init(&text, DOCUMENT_MAX);
     if (fs_read_file(AT_FDCWD, path, DOCUMENT_MAX, &text, err) < 0)
-        return -1;
+        return err->kind != ERR_NOTFOUND
+                   ? -1
+                   : err_hint(err, "name a job of the server (j-…), a record such as "
+                                   "berth-job/berth.json, or where a result lies: s3:// or https://");
     json_t *document = json_parse(buf_span(&text), err);
     if (!document)
         return err_wrap(err, "%s", path);

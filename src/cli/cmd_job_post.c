@@ -8,6 +8,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#define EVENT_MAX ((size_t)4 << 20)
+
 static struct {
     const char *file, *market, *publish, *credentials, *key;
     uint64_t timeout_ms, queue_ms, total_ms;
@@ -75,7 +77,7 @@ static const struct opt options[] = {
      .into = &a.confidential,
      .help = "Let only the node that claims it read the job: the command waits until one has"},
     {.name = "wait", .type = OPT_FLAG, .into = &a.wait, .help = "Wait for its end, and end with its exit code"},
-    {.name = "follow", .type = OPT_FLAG, .into = &a.follow, .help = "Show its log, too"},
+    {.name = "follow", .type = OPT_FLAG, .into = &a.follow, .help = "Wait, and show its log meanwhile"},
     {.name = "id-only", .type = OPT_FLAG, .into = &a.id_only, .help = "Print nothing but the job's id"},
     {.name = "idempotency-key",
      .type = OPT_STR,
@@ -116,7 +118,7 @@ static int put_credentials(json_t *body, struct err *err)
     if (!a.credentials)
         return 0;
     if (!str_eq(a.credentials, "env"))
-        return err_set(err, ERR_USAGE, "--credentials: env is what there is");
+        return err_set(err, ERR_USAGE, "--credentials: '%.64s' is not env, which takes them from AWS_*", a.credentials);
     json_t *c = json_object();
     for (size_t i = 0; i < ARRAY_LEN(from); i++)
         if (!str_empty(getenv(from[i].env)) && json_put_str(c, from[i].name, getenv(from[i].env), err) < 0)
@@ -193,18 +195,51 @@ static int send_posting(const struct cli *cli, struct api *api, const struct pos
     return *job && json_get_str(*job, "id") ? 0 : err_set(err, ERR_PROTOCOL, "the server's answer names no job");
 }
 
+/* The first line of those that follow. */
+static int say_event(json_t *job, struct err *err)
+{
+    AUTO_JSON event = json_object();
+    AUTO_BUF line;
+    buf_init(&line, EVENT_MAX);
+    if (json_put_str(event, "event", "posted", err) < 0 || json_put(event, "job", json_incref(job), err) < 0 ||
+        json_write(event, false, &line, err) < 0)
+        return -1;
+    puts(buf_str(&line));
+    return 0;
+}
+
 static int say_posted(json_t *job, struct err *err)
 {
     const char *id = json_get_str(job, "id");
     int rc = 0;
     if (a.id_only)
         puts(id);
-    else if (globals.json && !a.follow && !a.wait)
+    else if (globals.json && a.follow)
+        rc = say_event(job, err);
+    else if (globals.json && !a.wait)
         rc = cli_print_json(json_incref(job), err);
     else if (!globals.quiet)
         fprintf(stderr, "posted %s to %s\n", id, a.market);
     fflush(stdout);
     return rc;
+}
+
+/* Until its end; with --json, what became of it. An interruption ends the waiting, not the job. */
+static int wait_for(struct cli *cli, struct api *api, const char *id, int *code, struct err *err)
+{
+    AUTO_JSON answer = NULL;
+    AUTO_STR path = api_path(err, REMOTE_JOBS "/", id, NULL);
+    if (!path || remote_logs(cli, api, id, 0, true, a.follow, code, err) < 0) {
+        if (err->kind == ERR_CANCELLED)
+            err_hint(err, "the job goes on: `berth job logs --follow %s` shows it, `berth job stop %s` ends it", id,
+                     id);
+        return -1;
+    }
+    if (!globals.json || a.follow || a.id_only)
+        return 0;
+    return api_call(api, &(struct api_call){.path = path, .cancel = &cli->cancel}, &answer, err) < 0
+               ? -1
+               : cli_print_json(json_incref(json_object_get(answer, "job")), err);
 }
 
 static int post(struct cli *cli, struct api *api, int *code, struct err *err)
@@ -218,7 +253,7 @@ static int post(struct cli *cli, struct api *api, int *code, struct err *err)
         rc = confidential_deliver(cli, api, id, p.sealed, err);
     *code = 0;
     if (rc == 0 && (a.wait || a.follow))
-        rc = remote_logs(cli, api, id, 0, true, a.follow, code, err);
+        rc = wait_for(cli, api, id, code, err);
     json_decref(job);
     posting_release(&p);
     return rc;
@@ -232,7 +267,7 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
     if (operands->n == 1 && !a.file)
         a.file = operands->v[0];
     if (!a.file || !a.market) {
-        err_set(err, ERR_USAGE, "job post needs --file and --market");
+        err_set(err, ERR_USAGE, "job post: %s is missing", a.file ? "--market" : "--file");
         err_hint(err, "berth job post --file job.json --market gpu --timeout 10");
         return EXIT_USAGE;
     }
@@ -254,6 +289,7 @@ const struct command command_job_post = {
                   "it. With --wait it waits for the end and ends with the container's exit code, with --follow it "
                   "shows the log meanwhile. An interrupted wait leaves the job alone; `berth job stop` stops it.",
               .examples = "berth job post --file s3-public.json --market nvidia-3090 --timeout 10\n"
+                          "berth job post --file job.json --market gpu --follow\n"
                           "berth job post --file job.yaml --market gpu --wait --publish s3://bucket/results/{jobID}/\n"
                           "id=$(berth job post -f job.json -m gpu --id-only)"},
     .options = options,

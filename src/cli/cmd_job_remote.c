@@ -54,10 +54,11 @@ static const struct opt stop_options[] = {
     GLOBAL_OPTIONS,
 };
 
+/* What a narrow terminal has no room for stands last. */
 static const struct remote_column list_columns[] = {
-    {"ID", "id", CELL_TEXT},       {"NAME", "name", CELL_TEXT},      {"MARKET", "market", CELL_TEXT},
-    {"STATE", "state", CELL_TEXT}, {">AGE", "created_ms", CELL_AGE}, {">EXIT", "exit_code", CELL_NUMBER},
-    {"NODE", "node", CELL_TEXT},   {"REASON", "reason", CELL_TEXT},  {0},
+    {"ID", "id", CELL_TEXT},          {"NAME", "name", CELL_TEXT},         {"STATE", "state", CELL_TEXT},
+    {">AGE", "created_ms", CELL_AGE}, {">EXIT", "exit_code", CELL_NUMBER}, {"REASON", "reason", CELL_TEXT},
+    {"MARKET", "market", CELL_TEXT},  {"NODE", "node", CELL_TEXT},         {0},
 };
 static const struct remote_column job_lines[] = {
     {"id", "id", CELL_TEXT},
@@ -79,18 +80,17 @@ static const struct remote_column job_lines[] = {
     {0},
 };
 static const struct remote_column execution_columns[] = {
-    {">INDEX", "index", CELL_NUMBER},    {">ATTEMPT", "attempt", CELL_NUMBER}, {"STATE", "state", CELL_TEXT},
-    {"NODE", "node", CELL_TEXT},         {"STARTED", "started_ms", CELL_TIME}, {"FINISHED", "finished_ms", CELL_TIME},
-    {">EXIT", "exit_code", CELL_NUMBER}, {"REASON", "reason", CELL_TEXT},      {0},
+    {">INDEX", "index", CELL_NUMBER},       {"STATE", "state", CELL_TEXT},   {">ATTEMPT", "attempt", CELL_NUMBER},
+    {">EXIT", "exit_code", CELL_NUMBER},    {"REASON", "reason", CELL_TEXT}, {"STARTED", "started_ms", CELL_TIME},
+    {"FINISHED", "finished_ms", CELL_TIME}, {"NODE", "node", CELL_TEXT},     {0},
 };
 static const struct remote_column history_columns[] = {
     {"TIME", "at_ms", CELL_TIME},
     {">INDEX", "index", CELL_NUMBER},
     {">ATTEMPT", "attempt", CELL_NUMBER},
-    {"FROM", "from", CELL_TEXT},
-    {"TO", "to", CELL_TEXT},
-    {"NODE", "node", CELL_TEXT},
+    {"STATE", "to", CELL_TEXT},
     {"REASON", "reason", CELL_TEXT},
+    {"NODE", "node", CELL_TEXT},
     {0},
 };
 
@@ -155,6 +155,8 @@ static int ask(struct cli *cli, const struct strv *operands, const struct comman
                 api_call(api, &(struct api_call){.method = method, .path = path, .cancel = &cli->cancel}, out, err) < 0
             ? -1
             : 0;
+    if (err->kind == ERR_NOTFOUND)
+        err_hint(err, "`berth job list` shows the jobs that your token may see");
     api_free(api);
     return rc;
 }
@@ -276,6 +278,8 @@ static int logs(struct cli *cli, const struct strv *operands, struct err *err)
         code = 0;
     else
         code = err->kind == ERR_CANCELLED ? cli_signal_exit_code() : 1;
+    if (err->kind == ERR_NOTFOUND)
+        err_hint(err, "`berth job list` shows the jobs that your token may see");
     api_free(api);
     return code;
 }
@@ -312,7 +316,7 @@ const struct command command_job_stop = {
               .summary = "Stop a job",
               .args = "ID",
               .about =
-                  "At once while it is queued; a running one is stopped by its node, and what it has is published.",
+                  "At once while it is queued; a running one is stopped by its node, and nothing of it is published.",
               .examples = "berth job stop j-1a2b3c4d --reason 'wrong input'"},
     .options = stop_options,
     .run = stop,

@@ -10,7 +10,11 @@
 static struct {
     const char *name, *description, *file, *role, *market, *out;
     uint64_t window_ms, attempts, queued, retention_ms, log_bytes, ttl_ms;
-} a = {.window_ms = UINT64_MAX, .log_bytes = UINT64_MAX};
+} a = {.window_ms = UINT64_MAX,
+       .attempts = UINT64_MAX,
+       .queued = UINT64_MAX,
+       .retention_ms = UINT64_MAX,
+       .log_bytes = UINT64_MAX};
 
 #define MARKET_OPTIONS                                                                                                 \
     {.name = "name", .type = OPT_STR, .into = &a.name, .meta = "TEXT", .help = "How people call it"},                  \
@@ -85,7 +89,8 @@ static const struct remote_column market_columns[] = {
     {"MARKET", "address", CELL_TEXT},
     {"NAME", "name", CELL_TEXT},
     {"NODES", "nodes", CELL_TEXT},
-    {"QUEUE", "queue", CELL_TEXT},
+    {">QUEUED", "queue.queued", CELL_NUMBER},
+    {">RUNNING", "queue.running", CELL_NUMBER},
     {"DESCRIPTION", "description", CELL_TEXT},
     {0},
 };
@@ -107,10 +112,10 @@ static const struct remote_column token_columns[] = {
     {"ROLE", "role", CELL_TEXT},
     {"NAME", "name", CELL_TEXT},
     {"MARKET", "market", CELL_TEXT},
-    {"NODE", "node", CELL_TEXT},
+    {"REVOKED", "revoked", CELL_YES},
     {">AGE", "created_ms", CELL_AGE},
     {"EXPIRES", "expires_ms", CELL_TIME},
-    {"REVOKED", "revoked", CELL_TEXT},
+    {"NODE", "node", CELL_TEXT},
     {0},
 };
 
@@ -141,24 +146,55 @@ static int list_of(struct cli *cli, const char *path, const char *things, const 
 
 /* --- markets ------------------------------------------------------------------------------------------------------ */
 
-static int put_given(json_t *body, const char *name, uint64_t value, uint64_t absent, struct err *err)
+static int put_given(json_t *body, const char *name, uint64_t value, struct err *err)
 {
-    return value == absent ? 0 : json_put_u64(body, name, value, err);
+    return value == UINT64_MAX ? 0 : json_put_u64(body, name, value, err);
 }
 
-static int put_market(struct cli *cli, const struct strv *operands, const struct command *which, struct err *err)
+static json_t *given_settings(struct err *err)
 {
-    AUTO_JSON body = json_object();
-    if (cli_want_operands(operands, 1, 1, which, err) < 0)
-        return EXIT_USAGE;
-    AUTO_STR path = api_path(err, REMOTE_MARKETS "/", operands->v[0], NULL);
-    if (!path || json_put_u64(body, "version", 1, err) < 0 || (a.name && json_put_str(body, "name", a.name, err) < 0) ||
-        (a.description && json_put_str(body, "description", a.description, err) < 0) ||
-        put_given(body, "locality_window_ms", a.window_ms, UINT64_MAX, err) < 0 ||
-        put_given(body, "max_attempts", a.attempts, 0, err) < 0 ||
-        put_given(body, "max_queued", a.queued, 0, err) < 0 ||
-        put_given(body, "retention_ms", a.retention_ms, 0, err) < 0 ||
-        put_given(body, "max_log_bytes", a.log_bytes, UINT64_MAX, err) < 0)
+    json_t *body = json_object();
+    if (json_put_u64(body, "version", 1, err) == 0 && (!a.name || json_put_str(body, "name", a.name, err) == 0) &&
+        (!a.description || json_put_str(body, "description", a.description, err) == 0) &&
+        put_given(body, "locality_window_ms", a.window_ms, err) == 0 &&
+        put_given(body, "max_attempts", a.attempts, err) == 0 && put_given(body, "max_queued", a.queued, err) == 0 &&
+        put_given(body, "retention_ms", a.retention_ms, err) == 0 &&
+        put_given(body, "max_log_bytes", a.log_bytes, err) == 0)
+        return body;
+    json_decref(body);
+    return NULL;
+}
+
+/* 1: there is one at this address, 0: there is none. */
+static int market_is_there(struct cli *cli, const char *address, struct err *err)
+{
+    struct api *api = NULL;
+    struct err asking = ERR_INIT;
+    AUTO_JSON answer = NULL;
+    AUTO_STR path = api_path(err, REMOTE_MARKETS "/", address, NULL);
+    if (!path || remote_open(cli, &api, err) < 0)
+        return -1;
+    int rc = api_call(api, &(struct api_call){.path = path, .cancel = &cli->cancel}, &answer, &asking);
+    api_free(api);
+    if (rc == 0)
+        return 1;
+    return asking.kind == ERR_NOTFOUND || asking.kind == ERR_INVALID ? 0 : err_move(err, &asking);
+}
+
+/* The server's PUT makes what is not there; people who mistype an address, or take one twice, mean neither. */
+static int put_market(struct cli *cli, const char *address, bool expected, struct err *err)
+{
+    AUTO_JSON body = given_settings(err);
+    AUTO_STR path = api_path(err, REMOTE_MARKETS "/", address, NULL);
+    int there = body && path ? market_is_there(cli, address, err) : -1;
+    if (there == 0 && expected) {
+        err_set(err, ERR_NOTFOUND, "no market '%.64s'", address);
+        err_hint(err, "`berth market list` shows them; `berth market create %.64s` makes it", address);
+    } else if (there > 0 && !expected) {
+        err_set(err, ERR_EXISTS, "market '%.64s' is there already", address);
+        err_hint(err, "`berth market set %.64s` changes it", address);
+    }
+    if (there < 0 || err_is_set(err))
         return 1;
     return call_and_show(cli, &(struct api_call){.method = "PUT", .path = path, .body = body, .cancel = &cli->cancel},
                          "market", market_lines, err);
@@ -166,12 +202,23 @@ static int put_market(struct cli *cli, const struct strv *operands, const struct
 
 static int market_create(struct cli *cli, const struct strv *operands, struct err *err)
 {
-    return put_market(cli, operands, &command_market_create, err);
+    if (cli_want_operands(operands, 1, 1, &command_market_create, err) < 0)
+        return EXIT_USAGE;
+    return put_market(cli, operands->v[0], false, err);
 }
 
 static int market_set(struct cli *cli, const struct strv *operands, struct err *err)
 {
-    return put_market(cli, operands, &command_market_set, err);
+    if (cli_want_operands(operands, 1, 1, &command_market_set, err) < 0)
+        return EXIT_USAGE;
+    if (!a.name && !a.description && a.window_ms == UINT64_MAX && a.attempts == UINT64_MAX && a.queued == UINT64_MAX &&
+        a.retention_ms == UINT64_MAX && a.log_bytes == UINT64_MAX) {
+        err_set(err, ERR_USAGE, "market set: nothing to change");
+        err_hint(err, "berth market set %.64s --retention 30d; `berth market set --help` lists what there is",
+                 operands->v[0]);
+        return EXIT_USAGE;
+    }
+    return put_market(cli, operands->v[0], true, err);
 }
 
 static int market_list(struct cli *cli, const struct strv *operands, struct err *err)
@@ -194,8 +241,9 @@ static int required_resources(struct cli *cli, const struct strv *operands, stru
     AUTO_BUF text;
     struct required_resources *parsed = NULL;
     buf_init(&text, SPEC_FILE_MAX + 1);
-    if (jobfile_read(a.file, &text, err) < 0 ||
-        spec_parse_required(buf_span(&text), &(struct spec_opts){.file = a.file}, &parsed, err) < 0)
+    if (jobfile_read(a.file, &text, err) < 0)
+        return 1;
+    if (spec_parse_required(buf_span(&text), &(struct spec_opts){.file = a.file}, &parsed, err) < 0)
         return 1;
     required_resources_free(parsed);
     struct span s = span_trim(buf_span(&text));
@@ -207,22 +255,46 @@ static int required_resources(struct cli *cli, const struct strv *operands, stru
 
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
 
-static int show_token(const json_t *answer, struct err *err)
+/* To the file, which then stands for it in what is said. */
+static int write_token(json_t *answer, const char *token, struct err *err)
+{
+    char *line = str_printf(err, "%s\n", token);
+    int rc = line ? fs_replace_file(AT_FDCWD, a.out, line, strlen(line), 0600, err) : -1;
+    str_free_secret(line);
+    if (rc < 0)
+        return -1;
+    if (!globals.json && !globals.quiet)
+        fprintf(stderr, "written: %s (%s)\n", a.out, json_get_str(answer, "id"));
+    json_object_del(answer, "token");
+    return json_put_str(answer, "file", a.out, err);
+}
+
+static int show_token(json_t *answer, struct err *err)
 {
     const char *token = json_get_str(answer, "token");
     if (!token)
         return err_set(err, ERR_PROTOCOL, "the server's answer holds no token");
-    if (a.out) {
-        AUTO_STR line = str_printf(err, "%s\n", token);
-        if (!line || fs_replace_file(AT_FDCWD, a.out, line, strlen(line), 0600, err) < 0)
-            return -1;
-        fprintf(stderr, "written: %s (%s)\n", a.out, json_get_str(answer, "id"));
-        return 0;
-    }
+    if (a.out && write_token(answer, token, err) < 0)
+        return -1;
     if (globals.json)
-        return cli_print_json(json_incref((json_t *)answer), err);
-    puts(token);
+        return cli_print_json(json_incref(answer), err);
+    if (!a.out)
+        puts(token);
     return 0;
+}
+
+static bool is_of_one_market(const char *role)
+{
+    return str_eq(role, "join") || str_eq(role, "node");
+}
+
+/* Markets may come later, but most that are not there are mistyped. */
+static int look_at_market(struct cli *cli, struct err *err)
+{
+    int there = a.market ? market_is_there(cli, a.market, err) : 1;
+    if (there == 0 && !globals.quiet)
+        fprintf(stderr, "berth: there is no market '%s' yet\n", a.market);
+    return there < 0 ? -1 : 0;
 }
 
 static int token_create(struct cli *cli, const struct strv *operands, struct err *err)
@@ -237,10 +309,16 @@ static int token_create(struct cli *cli, const struct strv *operands, struct err
         err_hint(err, "berth token create --role poster --name alice");
         return EXIT_USAGE;
     }
+    if (!a.market && is_of_one_market(a.role)) {
+        err_set(err, ERR_USAGE, "--market is missing: a %s token is for one market", a.role);
+        err_hint(err, "berth token create --role %s --market nvidia-3090", a.role);
+        return EXIT_USAGE;
+    }
     int rc = json_put_u64(body, "version", 1, err) < 0 || json_put_str(body, "role", a.role, err) < 0 ||
                      (a.name && json_put_str(body, "name", a.name, err) < 0) ||
                      (a.market && json_put_str(body, "market", a.market, err) < 0) ||
-                     (a.ttl_ms && json_put_u64(body, "ttl_ms", a.ttl_ms, err) < 0) || remote_open(cli, &api, err) < 0 ||
+                     (a.ttl_ms && json_put_u64(body, "ttl_ms", a.ttl_ms, err) < 0) || look_at_market(cli, err) < 0 ||
+                     remote_open(cli, &api, err) < 0 ||
                      api_call(api, &(struct api_call){.path = REMOTE_TOKENS, .body = body, .cancel = &cli->cancel},
                               &answer, err) < 0
                  ? -1
@@ -260,6 +338,7 @@ static int token_revoke(struct cli *cli, const struct strv *operands, struct err
 {
     struct api *api = NULL;
     AUTO_STR path = NULL;
+    AUTO_JSON said = json_object();
     if (cli_want_operands(operands, 1, 1, &command_token_revoke, err) < 0)
         return EXIT_USAGE;
     int rc = remote_open(cli, &api, err) < 0 || !(path = api_path(err, REMOTE_TOKENS "/", operands->v[0], NULL)) ||
@@ -268,7 +347,13 @@ static int token_revoke(struct cli *cli, const struct strv *operands, struct err
                  ? -1
                  : 0;
     api_free(api);
-    if (rc == 0 && !globals.quiet && !globals.json)
+    if (err->kind == ERR_NOTFOUND)
+        err_hint(err, "`berth token list` shows the ids");
+    if (rc == 0 && globals.json)
+        rc = json_put_str(said, "id", operands->v[0], err) < 0 || json_put(said, "revoked", json_true(), err) < 0
+                 ? -1
+                 : cli_print_json(json_incref(said), err);
+    else if (rc == 0 && !globals.quiet)
         fprintf(stderr, "revoked: %s\n", operands->v[0]);
     return rc < 0 ? 1 : 0;
 }
@@ -278,7 +363,8 @@ const struct command command_market_create = {
               .summary = "Make a market",
               .args = "MARKET",
               .about = "A market is a queue of jobs for one class of machine. Its address is 1 to 64 of a-z 0-9 - _ .",
-              .examples = "berth market create nvidia-3090 --description 'RTX 3090, 24 GB'"},
+              .examples = "berth market create nvidia-3090 --name 'RTX 3090' --description 'one card, 24 GB'\n"
+                          "berth market create cpu --max-attempts 1"},
     .options = market_options,
     .run = market_create,
 };
@@ -330,7 +416,7 @@ const struct command command_token_list = {
               .summary = "The tokens of the server",
               .args = "",
               .about = "Who may do what, without the tokens themselves: the server keeps only their hashes.",
-              .examples = "berth token list"},
+              .examples = "berth token list\nberth token list --json"},
     .options = plain_options,
     .run = token_list,
 };

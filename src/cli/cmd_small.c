@@ -20,6 +20,8 @@ static int config_show_run(struct cli *cli, const struct strv *operands, struct 
     static const char *const heads[] = {"NAME", "VALUE", "FROM", "MEANING", NULL};
     struct table *t = table_new(heads, err);
     int rc = t ? 0 : -1;
+    if (t)
+        table_fit(t, cli->width_out);
     size_t i;
     json_t *one;
     json_array_foreach(all, i, one)
@@ -50,6 +52,28 @@ const struct command command_config_show = {
 
 /* --- completion --------------------------------------------------------------------------------------------------- */
 
+/* Whether `word`, which stands before the last one, is an option that takes the last one as its value; where its values
+ * are known, those that begin like it. */
+static bool complete_value(const struct opt *table, struct span word, struct span last, struct buf *out)
+{
+    if (!span_starts(word, SPAN_LIT("-")) || span_eq(word, SPAN_LIT("--")))
+        return false;
+    for (const struct opt *o = table; o->name; o++) {
+        bool is_long =
+            span_starts(word, SPAN_LIT("--")) && span_eq((struct span){word.p + 2, word.n - 2}, span_of(o->name));
+        if (o->type == OPT_FLAG || !(is_long || (word.n == 2 && o->letter && word.p[1] == o->letter)))
+            continue;
+        struct span rest = span_of(o->choices ? o->choices : ""), choice;
+        while (rest.n > 0) {
+            span_cut(rest, '|', &choice, &rest);
+            if (span_starts(choice, last))
+                buf_addf(out, "%.*s\n", SPAN_FMT(choice));
+        }
+        return true;
+    }
+    return false;
+}
+
 /* Words typed after "berth", the last one unfinished. */
 void cli_complete(const struct strv *words, struct buf *out)
 {
@@ -71,6 +95,8 @@ void cli_complete(const struct strv *words, struct buf *out)
     }
     struct span last = words->n ? span_of(words->v[words->n - 1]) : SPAN_LIT("");
     if (found && words->n > used) {
+        if (words->n >= used + 2 && complete_value(found->options, span_of(words->v[words->n - 2]), last, out))
+            return;
         opt_complete(found->options, last, out);
         return;
     }

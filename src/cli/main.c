@@ -123,8 +123,12 @@ int cli_want_operands(const struct strv *operands, size_t least, size_t most, co
 {
     if (operands->n >= least && operands->n <= most)
         return 0;
-    err_set(err, ERR_USAGE, "%s: %s; usage: berth %s %s", c->about.name,
-            operands->n < least ? "something is missing" : "too many operands", c->about.name, c->about.args);
+    if (operands->n < least)
+        err_set(err, ERR_USAGE, "%s: something is missing; usage: berth %s %s", c->about.name, c->about.name,
+                c->about.args);
+    else
+        err_set(err, ERR_USAGE, "%s: too many operands, from '%.64s' on; usage: berth %s%s%s", c->about.name,
+                operands->v[most], c->about.name, c->about.args[0] ? " " : "", c->about.args);
     return err_hint(err, "berth %s --help shows examples", c->about.name);
 }
 
@@ -152,24 +156,41 @@ static const struct command *find_command(int argc, char **argv, int *words)
     return NULL;
 }
 
+/* "job list" is of the group "job". */
+static bool is_of_group(const struct command *c, const char *group)
+{
+    return span_starts(span_of(c->about.name), span_of(group)) && c->about.name[strlen(group)] == ' ';
+}
+
+static bool is_group(const char *word)
+{
+    bool any = false;
+    for (size_t i = 0; commands[i]; i++)
+        any |= is_of_group(commands[i], word);
+    return any;
+}
+
 static int unknown_command(int argc, char **argv, struct err *err)
 {
     const char *names[ARRAY_LEN(commands)];
     size_t n = 0;
     for (; commands[n]; n++)
         names[n] = commands[n]->about.name;
-    bool group = false;
-    for (size_t i = 0; i < n; i++)
-        group |= span_starts(span_of(names[i]), span_of(argv[1])) && names[i][strlen(argv[1])] == ' ';
-    AUTO_STR typed = group && argc > 2 ? str_printf(err, "%s %s", argv[1], argv[2]) : str_dup(argv[1], err);
-    if (!typed)
-        return -1;
-    if (group && argc == 2)
+    bool group = is_group(argv[1]);
+    if (group && argc == 2) {
         err_set(err, ERR_USAGE, "%s: a second word is missing", argv[1]);
-    else
-        err_set(err, ERR_USAGE, "unknown command '%s'", typed);
-    const char *near = near_best(span_of(typed), names, n);
-    return near ? err_hint(err, "did you mean 'berth %s'?", near) : err_hint(err, "berth --help lists the commands");
+        return err_hint(err, "berth %s --help lists what there is", argv[1]);
+    }
+    AUTO_STR two = argc > 2 ? str_printf(err, "%s %s", argv[1], argv[2]) : str_dup(argv[1], err);
+    if (!two)
+        return -1;
+    err_set(err, ERR_USAGE, "unknown command '%s'", group ? two : argv[1]);
+    const char *near = near_best(span_of(argv[1]), names, n);
+    if (!near)
+        near = near_best(span_of(two), names, n);
+    return near    ? err_hint(err, "did you mean 'berth %s'?", near)
+           : group ? err_hint(err, "berth %s --help lists what there is", argv[1])
+                   : err_hint(err, "berth --help lists the commands");
 }
 
 static void print_overview(const struct cli *cli)
@@ -196,6 +217,16 @@ static void print_overview(const struct cli *cli)
         fwrite(out.p, 1, out.n, stdout);
 }
 
+static void print_group(const struct cli *cli, const char *group)
+{
+    const char *bold = cli->colour_out ? "\033[1m" : "", *plain = cli->colour_out ? "\033[0m" : "";
+    printf("%sUsage:%s berth %s COMMAND [OPTION…]\n\n%sCommands:%s\n", bold, plain, group, bold, plain);
+    for (size_t i = 0; commands[i]; i++)
+        if (is_of_group(commands[i], group))
+            printf("  %-25s %s\n", commands[i]->about.name, commands[i]->about.summary);
+    printf("\nberth %s COMMAND --help explains one, with examples.\n", group);
+}
+
 static int print_help(const struct cli *cli, const struct command *c, struct err *err)
 {
     AUTO_BUF out;
@@ -218,6 +249,7 @@ static void look_at_terminal(struct cli *cli)
     cli->colour_out = isatty(STDOUT_FILENO) && !dumb && str_empty(no_colour);
     struct winsize size = {0};
     cli->width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40 ? size.ws_col : 100;
+    cli->width_out = isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 static int run_command(struct cli *cli, const struct command *c, int argc, char **argv, struct err *err)
@@ -250,6 +282,26 @@ static int exit_code(int rc, const struct err *err)
     return rc > 0 ? rc : 1;
 }
 
+static bool asks_for_help(const char *word)
+{
+    return str_eq(word, "--help") || str_eq(word, "-h") || str_eq(word, "help");
+}
+
+/* `berth --help`, `berth job --help`, `berth help job`: what is not about one command. True where it was shown. */
+static bool overview(const struct cli *cli, int argc, char **argv)
+{
+    bool asked = argc > 1 && asks_for_help(argv[1]);
+    if (argc < 2 || (asked && argc == 2))
+        print_overview(cli);
+    else if (argc == 3 && is_group(argv[1]) && asks_for_help(argv[2]))
+        print_group(cli, argv[1]);
+    else if (argc == 3 && asked && is_group(argv[2]))
+        print_group(cli, argv[2]);
+    else
+        return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {0};
@@ -260,9 +312,12 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, "C.UTF-8");
     look_at_terminal(&cli);
     log_setup(LOG_WARN, LOG_TEXT, cli.colour);
-    if (argc < 2 || str_eq(argv[1], "--help") || str_eq(argv[1], "-h") || str_eq(argv[1], "help")) {
-        print_overview(&cli);
+    if (overview(&cli, argc, argv))
         return argc < 2 ? EXIT_USAGE : 0;
+    if (asks_for_help(argv[1])) { /* `berth help job list` is `berth job list --help` */
+        globals.help = true;
+        argc--;
+        argv++;
     }
     if (str_eq(argv[1], "--version")) {
         puts("berth " BERTH_VERSION);

@@ -20,13 +20,16 @@ int remote_open(const struct cli *cli, struct api **out, struct err *err)
     else if (!str_empty(file))
         token = api_read_token(file, err);
     if (err_is_set(err))
-        return -1;
+        return err_hint(err,
+                        "server.token_file, or BERTH_SERVER_TOKEN_FILE, is to name the file that holds your token");
     const struct api_opts opts = {.server = config_text(cli->config, SETTING_SERVER_URL),
                                   .token = token,
                                   .ca_file = config_text(cli->config, SETTING_XFER_CA_FILE)};
     int rc = api_open(out, &opts, err);
     str_free_secret(token);
-    return rc;
+    return rc < 0 ? err_hint(err, "an address is like http://127.0.0.1:7480 or https://berth.example; it comes from "
+                                  "BERTH_SERVER_URL, or from server.url")
+                  : 0;
 }
 
 /* --- tables ------------------------------------------------------------------------------------------------------- */
@@ -70,19 +73,50 @@ static void join(const json_t *v, struct buf *out)
     }
 }
 
+#define DAY_MS 86400000
+
+/* Days where hours are many to count. */
+static const char *long_duration(char out[HUMAN_MAX], uint64_t ms)
+{
+    uint64_t days = ms / DAY_MS, hours = ms % DAY_MS / (DAY_MS / 24);
+    if (days < 2)
+        return human_duration(out, ms);
+    if (hours)
+        snprintf(out, HUMAN_MAX, "%" PRIu64 "d%02" PRIu64 "h", days, hours);
+    else
+        snprintf(out, HUMAN_MAX, "%" PRIu64 "d", days);
+    return out;
+}
+
+/* The one word for a node's state, life and readiness, as the dashboard has it. */
+static const char *node_word(const json_t *node)
+{
+    const char *state = json_get_str(node, "state");
+    if (str_eq(state, "rejected") || str_eq(state, "pending"))
+        return state;
+    return !json_get_bool(node, "live", false)   ? "gone"
+           : str_eq(state, "draining")           ? state
+           : json_get_bool(node, "ready", false) ? "ready"
+                                                 : "preparing";
+}
+
 static void cell(const json_t *object, const struct remote_column *c, struct buf *out)
 {
     char text[TIME_MAX > HUMAN_MAX ? TIME_MAX : HUMAN_MAX];
     const json_t *v = at(object, c->member);
     int64_t n = json_is_integer(v) ? json_integer_value(v) : 0, now = clock_wall_ms();
     if (c->kind == CELL_AGE && n > 0)
-        buf_adds(out, human_duration(text, now > n ? (uint64_t)(now - n) : 0));
+        buf_adds(out, long_duration(text, now > n ? (uint64_t)(now - n) : 0));
     else if (c->kind == CELL_BYTES && json_is_integer(v) && n >= 0)
         buf_adds(out, human_bytes(text, (uint64_t)n));
     else if (c->kind == CELL_DURATION && n > 0)
-        buf_adds(out, human_duration(text, (uint64_t)n));
+        buf_adds(out, long_duration(text, (uint64_t)n));
     else if (c->kind == CELL_TIME && n > 0)
         buf_adds(out, time_iso(text, n));
+    else if (c->kind == CELL_NODE)
+        buf_adds(out, node_word(object));
+    else if (c->kind == CELL_READINESS)
+        join(json_get_bool(object, "ready", false) ? NULL : json_object_get(object, "readiness"), out);
     else if (c->kind == CELL_TEXT || c->kind == CELL_NUMBER || c->kind == CELL_YES)
         join(v, out);
 }
@@ -98,6 +132,8 @@ int remote_table(const struct cli *cli, const json_t *list, const struct remote_
     }
     struct table *t = table_new(heads, err);
     int rc = t ? 0 : -1;
+    if (t)
+        table_fit(t, cli->width_out);
     json_array_foreach(list, i, one)
     {
         struct buf text[TABLE_COLUMNS_MAX];
@@ -124,11 +160,13 @@ int remote_describe(const json_t *object, const struct remote_column *lines, str
 {
     (void)err;
     for (; lines->head; lines++) {
-        AUTO_BUF text;
+        AUTO_BUF text, clean;
         buf_init(&text, 65536);
+        buf_init(&clean, 65536);
         cell(object, lines, &text);
-        if (text.n)
-            printf("%-14s %s\n", lines->head, buf_str(&text));
+        text_printable(buf_span(&text), &clean);
+        if (clean.n)
+            printf("%-14s %s\n", lines->head, buf_str(&clean));
     }
     return 0;
 }
@@ -161,7 +199,13 @@ int remote_list(const struct cli *cli, struct api *api, const char *path, const 
         return err_nomem(err);
     if (api_pages(api, path, &cli->cancel, add_page, &l, err) < 0)
         return -1;
-    return globals.json ? cli_print_json(json_incref(all), err) : remote_table(cli, all, columns, err);
+    if (globals.json)
+        return cli_print_json(json_incref(all), err);
+    if (json_array_size(all) > 0)
+        return remote_table(cli, all, columns, err);
+    if (!globals.quiet)
+        fprintf(stderr, "no %s\n", things);
+    return 0;
 }
 
 json_t *remote_labels(const struct strv *words, struct err *err)
@@ -187,14 +231,15 @@ json_t *remote_labels(const struct strv *words, struct err *err)
 
 struct log_view {
     const struct cli *cli;
-    bool show;
+    bool show, follow;
+    bool open_line; /* the log's last line has no end yet */
     char state[32];
     char reason[256];
     bool has_code;
     int64_t code;
 };
 
-static int show_piece(const json_t *data, struct err *err)
+static int show_piece(struct log_view *v, const json_t *data, struct err *err)
 {
     int64_t stream = 1;
     const char *text = json_get_str(data, "data");
@@ -206,9 +251,26 @@ static int show_piece(const json_t *data, struct err *err)
         FILE *to = stream == 2 ? stderr : stdout;
         fwrite(bytes, 1, n, to);
         fflush(to);
+        v->open_line = n ? bytes[n - 1] != '\n' : v->open_line;
     }
     free(bytes);
     return rc;
+}
+
+/* On a line of its own, also after a log that did not end its last one, and dim, to be told from it. */
+static void show_state(struct log_view *v, const char *state, const char *reason)
+{
+    const struct cli *cli = v->cli;
+    AUTO_BUF line, clean;
+    buf_init(&line, 4096);
+    buf_init(&clean, 8192);
+    bool said = state && reason && strncmp(reason, state, strlen(state)) == 0; /* "claimed by n-…" */
+    buf_addf(&line, "%s%s%s", said || !state ? "" : state, said || !state || str_empty(reason) ? "" : ": ",
+             reason ? reason : "");
+    text_printable(buf_span(&line), &clean);
+    fprintf(stderr, "%s%s%s%s\n", v->open_line && cli->terminal ? "\n" : "", cli->colour ? "\033[2m" : "",
+            buf_str(&clean), cli->colour ? "\033[0m" : "");
+    v->open_line = false;
 }
 
 static int on_event(void *ctx, const struct api_event *event, struct err *err)
@@ -228,11 +290,11 @@ static int on_event(void *ctx, const struct api_event *event, struct err *err)
         puts(buf_str(&out));
         fflush(stdout);
     } else if (str_eq(event->event, "log") && v->show) {
-        return show_piece(data, err);
+        return show_piece(v, data, err);
     } else if (str_eq(event->event, "gap") && v->show) {
         fprintf(stderr, "[some of the log was not kept]\n");
-    } else if (str_eq(event->event, "state") && !globals.quiet) {
-        fprintf(stderr, "%s%s%s\n", state ? state : "?", str_empty(reason) ? "" : ": ", reason ? reason : "");
+    } else if (str_eq(event->event, "state") && v->follow && !globals.quiet) {
+        show_state(v, state, reason);
     }
     if (str_eq(event->event, "end")) {
         snprintf(v->state, sizeof v->state, "%s", state ? state : "");
@@ -247,7 +309,7 @@ int remote_logs(const struct cli *cli, struct api *api, const char *id, uint64_t
 {
     AUTO_STR path = NULL;
     AUTO_STR query = str_printf(err, "/logs?index=%" PRIu64 "%s", index, follow ? "&follow=1" : "");
-    struct log_view v = {.cli = cli, .show = show};
+    struct log_view v = {.cli = cli, .show = show, .follow = follow};
     if (!query || !(path = api_path(err, REMOTE_JOBS "/", id, query)))
         return -1;
     const struct api_events what = {.path = path, .each = on_event, .ctx = &v, .cancel = &cli->cancel};

@@ -1,7 +1,12 @@
 """A market as people use it: berth devstack, and the commands that post, watch, stop and get, on a real engine and real S3."""
+import fcntl
 import json
+import os
+import pty
 import signal
+import struct
 import subprocess
+import termios
 
 import pytest
 
@@ -198,6 +203,107 @@ def test_a_drained_node_takes_no_jobs(stack):
         assert stack("node", "undrain", drained).code == 0
 
 
+def test_nodes_go_by_their_names_and_the_beginnings_of_their_ids(stack):
+    node = next(n for n in stack("node", "list", "--json").json if n["name"] == "node-2")
+    for word in (node["id"], node["id"][:12], "node-2"):
+        assert stack("node", "describe", word, "--json").json["id"] == node["id"]
+    drained = stack("node", "drain", "node-2")
+    try:
+        assert drained.text == f"{node['id']} draining\n"
+        assert "draining" in stack("node", "list").text
+    finally:
+        assert stack("node", "undrain", "node-2").code == 0
+    several = stack("node", "describe", "n-")
+    assert several.code == 1 and "is 2 nodes" in several.errors and "node list" in several.errors
+
+
+def test_a_market_is_made_once_and_changed_only_where_it_is(stack):
+    made = stack("market", "create", "once", "--name", "Once", "--retention", "30d")
+    assert made.code == 0 and "retention      30d" in made.text, made
+    again = stack("market", "create", "once")
+    assert again.code == 1 and "is there already" in again.errors and "berth market set once" in again.errors
+    missing = stack("market", "set", "onec", "--retention", "1d")
+    assert missing.code == 1 and "no market 'onec'" in missing.errors
+    assert "onec" not in stack("market", "list").text
+    assert stack("market", "set", "once", "--max-attempts", "1").code == 0
+    assert stack("market", "set", "once", "--max-attempts", "0").code == 1
+    market = next(m for m in stack("market", "list", "--json").json if m["address"] == "once")
+    assert (market["name"], market["max_attempts"], market["retention_ms"]) == ("Once", 1, 30 * 86400 * 1000)
+    nothing = stack("market", "set", "once")
+    assert nothing.code == 2 and "nothing to change" in nothing.errors
+
+
+def test_a_token_in_a_file_is_in_no_output(stack, tmp_path):
+    made = stack("token", "create", "--role", "poster", "--name", "carol", "--market", "later", "--out", tmp_path / "carol", "--json")
+    assert made.code == 0 and "no market 'later' yet" in made.errors
+    assert made.json["file"] == str(tmp_path / "carol") and "token" not in made.json
+    revoked = stack("token", "revoke", made.json["id"], "--json")
+    assert revoked.json == {"id": made.json["id"], "revoked": True}
+    assert "later" in next(line for line in stack("token", "list").text.splitlines() if made.json["id"] in line)
+
+
+def test_waiting_and_following_print_json_for_programs(stack):
+    job = stack.berth.job(nosana([], ["sh", "-c", "echo said; exit 4"]))
+    waited = stack("job", "post", "--file", job, "--market", "dev", "--wait", "--json")
+    assert waited.code == 4 and (waited.json["state"], waited.json["exit_code"]) == ("failed", 4)
+    followed = stack("job", "post", "--file", job, "--market", "dev", "--follow", "--json")
+    events = [json.loads(line) for line in followed.text.splitlines()]
+    assert followed.code == 4 and events[0]["event"] == "posted" and events[0]["job"]["id"].startswith("j-")
+    assert events[-1] == {"event": "end", "state": "failed", "exit_code": 4, "reason": "exit code 4"}
+
+
+def test_a_log_is_the_log_and_nothing_else(stack):
+    logs = stack("job", "logs", stack.post("--file", stack.berth.job(nosana([], ["sh", "-c", "echo out; echo err >&2"])), "--wait"))
+    assert (logs.code, logs.text, logs.errors) == (0, "out\n", "err\n")
+
+
+def test_what_others_wrote_cannot_drive_a_terminal(stack):
+    job_id = stack.post("--file", stack.berth.job({**bacalhau([], "true"), "Name": "evil\x1b]0;title\x07\nname"}), "--label", "k=\x1b[31mred")
+    for command in (("job", "list"), ("job", "describe", job_id), ("job", "stop", job_id, "--reason", "\x1b[2J"), ("job", "history", job_id)):
+        done = stack(*command)
+        assert "\x1b" not in done.text + done.errors and "\x07" not in done.text, command
+    assert "evil?]0;title? name" in stack("job", "list").text
+    assert stack("job", "describe", job_id, "--json").json["job"]["name"] == "evil\x1b]0;title\x07\nname"
+
+
+def on_terminal(stack, columns, *args, env=None):
+    """What the command shows on a terminal that is so wide."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    argv, full = stack.berth.command(*args, env={**stack.env, "TERM": "xterm", **(env or {})})
+    with subprocess.Popen(argv, env=full, cwd=stack.berth.cwd, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not data:
+                break
+            seen += data
+        os.close(ours)
+        assert process.wait(60) == 0, seen
+    return seen.decode().replace("\r", "")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_tables_fit_the_terminal_and_ids_stay_whole(stack, columns):
+    job_id = stack.post("--file", stack.berth.job({**bacalhau([], "true"), "Name": "a name that is long " * 5}), "--wait")
+    for command in (("job", "list"), ("node", "list"), ("job", "history", job_id), ("market", "list"), ("token", "list")):
+        lines = on_terminal(stack, columns, *command, env={"NO_COLOR": "1"}).splitlines()
+        assert len(lines) > 1 and all(len(line) <= columns for line in lines), (command, lines)
+    assert job_id in on_terminal(stack, columns, "job", "list")
+    whole = stack("job", "list").text
+    assert "NODE" in whole and "a name that is long " * 5 in whole
+
+
+def test_colours_are_for_terminals_that_want_them(stack):
+    assert "\x1b[1mMARKET" in on_terminal(stack, 80, "market", "list")
+    assert "\x1b" not in on_terminal(stack, 80, "market", "list", env={"NO_COLOR": "1"})
+    assert "\x1b" not in stack("market", "list").text
+
+
 def test_what_no_market_runs_is_refused_by_name(stack):
     job = stack.berth.job({"version": "0.1", "type": "container", "ops": [
         {"id": "a", "type": "container/run", "args": {"image": "localhost/busybox:latest", "cmd": "true"}},
@@ -208,16 +314,54 @@ def test_what_no_market_runs_is_refused_by_name(stack):
 
 @pytest.mark.parametrize("args, said", [
     (("job", "post", "--market", "dev"), "--file"), (("job", "describe"), "ID"), (("market", "create", "Bad Name"), "expected 1 to 64 of a-z"),
-    (("job", "describe", "j-nosuchjobatall"), "job"), (("node", "describe", "n-none"), "node"), (("token", "create"), "--role"),
+    (("job", "describe", "j-nosuchjobatall"), "berth job list"), (("node", "describe", "n-none"), "berth node list"), (("token", "create"), "--role"),
+    (("token", "create", "--role", "join"), "--market is missing"), (("token", "revoke", "t-none"), "berth token list"), (("job", "get", "none"), "j-…"),
+    (("job",), "berth job --help"), (("market", "lst"), "berth market list"), (("jbo", "list"), "berth job list"), (("market", "list", "x"), "from 'x' on"),
+    (("devstack", "--slots", "0"), "--slots"), (("devstack", "--nodes", "99"), "at most 16"),
+    (("devstack", "--listen", "0.0.0.0:0"), "without TLS"), (("devstack", "--set", "engine=unix:///none"), "/none"),
 ])
 def test_mistakes_are_named(stack, args, said):
     refused = stack(*args)
     assert refused.code in (1, 2) and said in refused.errors, refused
+    assert refused.errors.startswith("berth: ") and refused.errors.count("berth: ") == 1 and "{" not in refused.errors
+
+
+def test_nothing_to_show_is_said(stack):
+    for command, said in ((("job", "list", "--market", "none"), "no jobs\n"), (("node", "list", "--market", "none"), "no nodes\n")):
+        shown = stack(*command)
+        assert (shown.code, shown.text, shown.errors) == (0, "", said)
+        assert stack(*command, "--json").json == []
+
+
+@pytest.mark.parametrize("asked", [("job", "--help"), ("job", "-h"), ("help", "job")])
+def test_a_group_of_commands_lists_them(berth, asked):
+    shown = berth(*asked)
+    assert shown.code == 0 and all(f"job {c}" in shown.text for c in ("get", "post", "list", "describe", "logs", "history", "stop"))
+    assert "market" not in shown.text.replace("to a market", "")
+    assert berth("help", "job", "post").text == berth("job", "post", "--help").text
+
+
+def test_values_are_completed_where_they_are_known(berth):
+    def words(*typed):
+        return berth("completion", "words", "--", *typed).text.split()
+    assert words("token", "create", "--role", "") == ["poster", "node", "join", "operator"]
+    assert words("job", "list", "--state", "f") == ["failed"]
+    assert words("job", "list", "-m", "") == []  # any file, or what the shell has
+    assert words("job", "post", "--wait", "--fo") == ["--follow"]
 
 
 def test_without_a_server_the_way_to_name_one_is_told(berth):
     refused = berth("job", "list")
     assert refused.code == 2 and "BERTH_SERVER_URL" in refused.errors
+    refused = berth("job", "list", env={"BERTH_SERVER_URL": "somewhere"})
+    assert refused.code == 1 and "'somewhere'" in refused.errors and "http://127.0.0.1:7480" in refused.errors
+
+
+def test_without_a_token_the_way_to_give_one_is_told(stack):
+    refused = stack("job", "list", env={"BERTH_SERVER_TOKEN_FILE": ""})
+    assert refused.code == 1 and "BERTH_TOKEN" in refused.errors and "Authorization" not in refused.errors
+    refused = stack("job", "list", env={"BERTH_SERVER_TOKEN_FILE": "/none"})
+    assert refused.code == 1 and "open /none" in refused.errors and "BERTH_SERVER_TOKEN_FILE" in refused.errors
 
 
 def test_a_token_is_not_sent_in_the_clear_to_another_machine(berth):
@@ -234,5 +378,6 @@ def test_an_interrupted_wait_leaves_the_job_alone(stack):
     _, errors = waiting.communicate(timeout=60)
     assert waiting.returncode == 130
     job_id = errors.decode().split("posted ")[1].split()[0]
+    assert f"berth job stop {job_id}" in errors.decode()
     stack.reaches(job_id, "succeeded")
     assert stack("job", "logs", job_id).text == "up\ndone\n"

@@ -37,11 +37,62 @@ static void text_is_cut_with_an_ellipsis_at_a_character(void **state)
     assert_int_equal(text_width(buf_span(&out)), 4);
 }
 
+static struct table *two_columns(const char *first, const char *second, const char *third)
+{
+    struct err err = ERR_INIT;
+    static const char *const heads[] = {"ID", "NAME", ">N", "REASON", NULL};
+    struct table *t = table_new(heads, &err);
+    const char *const cells[] = {first, second, "1", third};
+    assert_int_equal(table_row(t, cells, &err), 0);
+    return t;
+}
+
+static void what_drives_a_terminal_is_shown_and_does_nothing(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct table *t = two_columns("a\033[31mb", "x\ny\tz",
+                                  "\xc2\x9b"
+                                  "1m\x7f\xff");
+    AUTO_BUF out;
+    buf_init(&out, 4096);
+    assert_int_equal(table_write(t, false, &out, &err), 0);
+    assert_string_equal(buf_str(&out), "ID       NAME   N  REASON\n"
+                                       "a?[31mb  x y z  1  ?1m??\n");
+    table_free(t);
+}
+
+static void lines_that_are_too_long_are_cut_where_they_are_widest(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct table *t = two_columns("a-long-identifier", "a name of twenty-two c", "a reason that goes on and on and on");
+    AUTO_BUF out;
+    buf_init(&out, 4096);
+    table_fit(t, 60);
+    assert_int_equal(table_write(t, false, &out, &err), 0);
+    assert_string_equal(buf_str(&out), "ID                 NAME                N  REASON\n"
+                                       "a-long-identifier  a name of twenty-…  1  a reason that goe…\n");
+    buf_reset(&out);
+    table_fit(t, 48);
+    assert_int_equal(table_write(t, false, &out, &err), 0);
+    assert_string_equal(buf_str(&out), "ID                 NAME          N  REASON\n"
+                                       "a-long-identifier  a name of t…  1  a reason th…\n");
+    buf_reset(&out);
+    table_fit(t, 40);
+    assert_int_equal(table_write(t, false, &out, &err), 0);
+    assert_string_equal(buf_str(&out), "ID                 NAME          N\n"
+                                       "a-long-identifier  a name of t…  1\n");
+    table_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_align_by_characters_not_bytes),
         cmocka_unit_test(text_is_cut_with_an_ellipsis_at_a_character),
+        cmocka_unit_test(what_drives_a_terminal_is_shown_and_does_nothing),
+        cmocka_unit_test(lines_that_are_too_long_are_cut_where_they_are_widest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
