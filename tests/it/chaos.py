@@ -34,11 +34,13 @@ MOVES = {"queued": {"claimed", "stopped", "timed_out", "expired"},
 
 
 class Schedule:
-    """Does harm until it is told to stop, then undoes it. Everything it does follows from the seed and the clock."""
+    """Does harm until it is told to stop, then undoes it. What kind of it comes when follows from the seed alone; to whom, and
+    for how long, also from who is there to be harmed."""
 
     def __init__(self, fleet, kinds, rng, lease_s, every_s):
         self.fleet, self.rng, self.lease_s, self.every_s = fleet, rng, lease_s, every_s
-        self.kinds = [k for k in ALL_KINDS if k in kinds]
+        self.kinds, self.order = [k for k in ALL_KINDS if k in kinds], random.Random(rng.random())
+        self.all_kinds_done = threading.Event()
         self.done, self.over, self.later, self.number = collections.Counter(), threading.Event(), [], itertools.count()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.down, self.aside, self.error = set(), {}, None  # killed by us; what takes its time, by process
@@ -52,13 +54,22 @@ class Schedule:
         if self.error:
             raise self.error
 
+    def script(self):
+        """Kinds with the pauses after them, in rounds that have each kind once."""
+        while True:
+            for kind in self.order.sample(self.kinds, len(self.kinds)):
+                yield kind, self.order.expovariate(1 / self.every_s)
+            self.all_kinds_done.set()
+
     def run(self):
         try:
-            following = time.monotonic()
+            following, script = time.monotonic(), self.script()
+            kind, pause = next(script)
             while not self.over.is_set():
                 if time.monotonic() >= following:
-                    self.do(self.rng.choice(self.kinds))
-                    following = time.monotonic() + self.rng.expovariate(1 / self.every_s)
+                    following = time.monotonic() + pause
+                    if self.do(kind):
+                        kind, pause = next(script)
                 self.undo(time.monotonic())
                 self.supervise()
                 due = min([following, time.monotonic() + SUPERVISED_S] + [at for at, _, _ in self.later[:1]])
@@ -71,9 +82,12 @@ class Schedule:
             self.error = e
 
     def do(self, kind):
-        if getattr(self, kind)():
-            self.done[kind] += 1
-            self.note(kind)
+        """Whether there was anybody to do it to."""
+        if not getattr(self, kind)():
+            return False
+        self.done[kind] += 1
+        self.note(kind)
+        return True
 
     def note(self, text):
         with open(self.fleet.folder / "schedule.log", "a", encoding="utf-8") as out:
@@ -229,6 +243,7 @@ class Chaos:
                 for _ in pool.map(self.post, range(self.jobs)):
                     pass
             self.await_end(began + 2 * self.seconds)
+            self.schedule.all_kinds_done.wait(PATIENCE)
         finally:
             self.schedule.stop()
         self.await_end(None)

@@ -30,18 +30,17 @@ def market():
         f.close()
 
 
-def survive(f, jobs, seconds, seed, s3=None, **more):
-    run = chaos.Chaos(f, jobs, seed, seconds, lease_s=LEASE_S, every_s=0.7, s3=s3, bucket=s3.bucket() if s3 else None, **more)
+def survive(f, jobs, seconds, seed, s3=None, every_s=0.5, **more):
+    run = chaos.Chaos(f, jobs, seed, seconds, lease_s=LEASE_S, every_s=every_s, s3=s3, bucket=s3.bucket() if s3 else None, **more)
     run.run()
     print(run.report())
-    assert not run.violations, run.report()
+    assert run.passed, run.report()
+    assert set(run.schedule.kinds) <= set(run.schedule.done)
     return run
 
 
 def test_F37_servers_killed_at_random_lose_nothing_and_do_nothing_twice(market):
-    f = market()
-    run = survive(f, 120, 5, seed=37, kinds=chaos.SERVER_KINDS)
-    assert sum(run.schedule.done.values()) > 0
+    survive(market(), 80, 3, seed=37, kinds=chaos.SERVER_KINDS)
 
 
 def test_F37_one_of_two_servers_is_enough(market):
@@ -61,7 +60,7 @@ def test_F37_one_of_two_servers_is_enough(market):
 
 
 def test_F38_a_database_that_restarts_and_cuts_connections_loses_no_acknowledged_job(market):
-    survive(market(), 120, 5, seed=38, kinds=chaos.DATABASE_KINDS)
+    survive(market(), 80, 3, seed=38, every_s=1, kinds=chaos.DATABASE_KINDS)
 
 
 def fill(folder):
@@ -129,12 +128,12 @@ def test_F38_a_full_disk_under_postgresql_refuses_cleanly_and_keeps_what_was_ack
 
 
 def test_F39_many_short_jobs_under_the_whole_schedule_have_one_result_each(market, s3):
-    run = survive(market(s3=s3), 200, 8, seed=39, s3=s3)
-    assert run.counts["archives"] == 200 // chaos.PUBLISHING
+    run = survive(market(s3=s3), 120, 5, seed=39, s3=s3)
+    assert run.counts["archives"] == 120 // chaos.PUBLISHING
 
 
 def test_F39_one_server_on_sqlite_survives_the_same(market):
-    survive(market(servers=1, db="sqlite"), 120, 5, seed=40)
+    survive(market(servers=1, db="sqlite"), 80, 3, seed=40)
 
 
 def row(epoch, state, to, attempt=1):
