@@ -130,6 +130,8 @@ static int set_options(struct conn *c, struct err *err)
     curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->why);
     curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)loop_xfer(c->lane->loop)->opts.connect_timeout_ms);
     curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
+    if (c->host->tls)
+        xfer_tls_read_ahead(c->easy); /* receive() and read_some() leave nothing behind */
     return 0;
 }
 

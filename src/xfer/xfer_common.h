@@ -37,6 +37,10 @@ const char *xfer_ca_file(const struct xfer_policy *policy);
  * signals, no netrc; certificates and proxies by the policy; every socket past `guard` (borrowed). */
 int xfer_curl_setup(CURL *easy, struct xfer_guard *guard, struct err *err);
 
+/* Let TLS read more than it was asked for, which saves system calls. Only for who reads until nothing is left each time
+ * that the socket is ready: what TLS holds back, epoll cannot see. */
+void xfer_tls_read_ahead(CURL *easy);
+
 /* What a failed transfer means for the next try. */
 enum xfer_failure { XFER_FAILURE_PASSING, XFER_FAILURE_FINAL };
 
