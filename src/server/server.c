@@ -153,14 +153,13 @@ static void add_routes(struct server *s, const struct route_about *about)
                                  .about = about};
 }
 
-/* "127.0.0.1:80", "[::1]:80", "localhost:80": nobody else can connect there. */
-static bool is_loopback(const char *listen)
+bool server_is_loopback(const char *listen)
 {
     struct in_addr v4;
     struct in6_addr v6;
     struct err none = ERR_INIT;
-    const char *colon = strrchr(listen, ':');
-    struct span host = {listen, colon ? (size_t)(colon - listen) : strlen(listen)};
+    const char *colon = listen ? strrchr(listen, ':') : NULL;
+    struct span host = colon ? (struct span){listen, (size_t)(colon - listen)} : span_of(listen);
     if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
         host = (struct span){host.p + 1, host.n - 2};
     AUTO_STR text = str_dup_span(host, &none);
@@ -223,7 +222,7 @@ static int open_managed(struct server *s, struct err *err)
 int server_start(struct server **out, const struct server_opts *opts, struct err *err)
 {
     *out = NULL;
-    bool loopback = is_loopback(opts->listen);
+    bool loopback = server_is_loopback(opts->listen);
     if (!opts->tls_cert && !opts->insecure && !loopback) {
         err_set(err, ERR_REFUSED, "will not listen on %s without TLS: tokens and secrets would travel unencrypted",
                 opts->listen);

@@ -57,6 +57,9 @@ struct market *server_take(struct server *s, struct err *err);
  * the same. */
 void server_give(struct server *s, struct market *m, bool broken);
 
+/* "127.0.0.1:80", "[::1]:80", "localhost:80": nobody else can connect there. NULL: false. */
+bool server_is_loopback(const char *listen);
+
 #define ROLE_BIT(role) (1u << MARKET_##role)
 
 /* One request being answered. */

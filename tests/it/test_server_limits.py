@@ -175,6 +175,15 @@ def test_metrics_count_and_are_the_operators_elsewhere(tmp_path):
     assert server.end() == 0
 
 
+def test_metrics_of_a_server_on_loopback_are_for_those_who_name_it_so(server):
+    anybody = Client(server.url)
+    assert anybody.get("/metrics").status == 200
+    assert anybody("GET", "/metrics", Host="localhost:1").status == 200
+    for host in ("berth.example", "127.evil.example", "10.0.0.1:7480", ""):
+        assert anybody("GET", "/metrics", Host=host).status == 401, host
+        assert server.operator("GET", "/metrics", Host=host).status == 200
+
+
 @pytest.mark.parametrize("options, words", [
     (["--listen", "0.0.0.0:0"], "without TLS"), (["--listen", "[::]:0"], "without TLS"), (["--listen", "127.0.0.1"], "ADDRESS:PORT"),
     (["--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem"], "certificate and its key"),
