@@ -1,5 +1,4 @@
-/* network: what containers of a market's jobs reach on this node: the setting node.network, and what comes of it here.
- */
+/* network: what containers of a market's jobs reach: the setting node.network, and what comes of it on this machine. */
 #ifndef BERTH_CLI_NETWORK_H
 #define BERTH_CLI_NETWORK_H
 

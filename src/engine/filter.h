@@ -1,9 +1,10 @@
 /* filter: keeps the containers of one network from all that is not the public internet, by rules of nftables(8).
  *
  * Rejected is what comes from the network's bridge towards this machine itself, towards addresses that are not public
- * (the classes of xfer/policy.h), towards IPv6, and towards the bridge's other containers. Let through are replies, DNS
- * at the resolvers that this machine uses, and exceptions as in xfer_policy: of those that name addresses; this machine
- * itself is reached by exceptions that name a port alone. Names of hosts make no exceptions: packets don't carry them.
+ * (the classes of xfer/policy.h), towards the bridge's other containers, by IPv6, or with IP options (source routes).
+ * Let through are replies, DNS at the resolvers that this machine uses, and exceptions: those entries of xfer_policy's
+ * `allow` that name addresses, and for this machine itself those of them that name a port. Names of hosts make no
+ * exceptions: packets don't carry them.
  *
  * The rules are in two tables of berth's own, named as the bridge; they come and go as a whole. Whoever flushes the
  * whole ruleset takes them along, so they are set again before each container that depends on them. */
