@@ -117,6 +117,14 @@ static bool limited(struct call *c, const char *who, const char *text)
     return true;
 }
 
+/* For requests by which nobody is known. */
+static bool address_limited(struct call *c)
+{
+    char who[RATE_WHO_MAX];
+    rate_who(httpd_client(c->req), who);
+    return limited(c, who, "too many requests from this address");
+}
+
 /* The token of "Authorization: Bearer TOKEN" (RFC 6750; the scheme in either case, RFC 9110, 11.1); empty: none. */
 static struct span bearer(const struct httpd_request *req)
 {
@@ -134,7 +142,7 @@ static bool authenticate(struct call *c, const struct route_about *about)
     struct span token = bearer(c->req);
     struct err err = ERR_INIT;
     if (token.n == 0) {
-        if (limited(c, httpd_client(c->req), "too many requests from this address"))
+        if (address_limited(c))
             return false;
         if (about->roles)
             refuse(c, 401, "unauthenticated", "this needs a token", "send it as Authorization: Bearer TOKEN");
@@ -143,7 +151,7 @@ static bool authenticate(struct call *c, const struct route_about *about)
     if (market_token_auth(c->m, token, &c->caller, &err) < 0) {
         struct refusal r = refusal_of(err.kind);
         if (err.kind == ERR_DENIED) {
-            if (limited(c, httpd_client(c->req), "too many requests from this address"))
+            if (address_limited(c))
                 return false;
             r = (struct refusal){401, "unauthenticated"};
         }
@@ -333,7 +341,7 @@ enum httpd_verdict server_handle_plain(void *ctx, struct httpd_request *req, str
     struct call c = {.s = ctx, .req = req, .resp = resp, .status = 200};
     struct err err = ERR_INIT;
     AUTO_JSON out = NULL;
-    if (limited(&c, httpd_client(req), "too many requests from this address"))
+    if (address_limited(&c))
         return HTTPD_DONE;
     int rc = about->run(&c, &out, &err);
     answer_call(&c, rc, out, &err);

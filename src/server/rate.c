@@ -1,5 +1,12 @@
 #include "server/rate.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NETWORK_BYTES 8
+
 void rate_init(struct rate *r, unsigned per_second)
 {
     pthread_mutex_init(&r->mu, NULL);
@@ -10,6 +17,16 @@ void rate_init(struct rate *r, unsigned per_second)
 void rate_release(struct rate *r)
 {
     pthread_mutex_destroy(&r->mu);
+}
+
+void rate_who(const char *address, char out[RATE_WHO_MAX])
+{
+    struct in6_addr v6;
+    bool network = inet_pton(AF_INET6, address, &v6) == 1 && !IN6_IS_ADDR_V4MAPPED(&v6);
+    if (network)
+        memset(v6.s6_addr + NETWORK_BYTES, 0, sizeof v6.s6_addr - NETWORK_BYTES);
+    if (!network || !inet_ntop(AF_INET6, &v6, out, RATE_WHO_MAX))
+        snprintf(out, RATE_WHO_MAX, "%s", address);
 }
 
 bool rate_take(struct rate *r, const char *who, uint64_t now_ms)

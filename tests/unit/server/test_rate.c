@@ -49,6 +49,25 @@ static void a_bucket_fills_up_to_its_burst_only(void **state)
     assert_int_equal(taken(r, "a", 100000000), 10 * RATE_BURST_TIMES);
 }
 
+static void addresses_count_for_their_network(void **state)
+{
+    static const struct {
+        const char *address, *who;
+    } cases[] = {{"192.0.2.1", "192.0.2.1"},
+                 {"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"},
+                 {"2001:db8:1:2:ffff::1", "2001:db8:1:2::"},
+                 {"2001:db8:1:3::1", "2001:db8:1:3::"},
+                 {"::1", "::"},
+                 {"::ffff:192.0.2.1", "::ffff:192.0.2.1"}, /* IPv4, seen through a socket of both */
+                 {"?", "?"}};
+    char who[RATE_WHO_MAX];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rate_who(cases[i].address, who);
+        assert_string_equal(who, cases[i].who);
+    }
+}
+
 static void a_clock_read_earlier_gives_nothing(void **state)
 {
     struct rate *r = *state;
@@ -76,6 +95,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_caller_gets_a_burst_and_then_its_rate, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_bucket_fills_up_to_its_burst_only, set_up, tear_down),
+        cmocka_unit_test(addresses_count_for_their_network),
         cmocka_unit_test_setup_teardown(a_clock_read_earlier_gives_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_caller_does_not_use_up_anothers, set_up, tear_down),
     };
