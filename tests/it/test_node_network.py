@@ -33,15 +33,13 @@ def machine():
     """One where packets can be filtered, and other machines be played by network namespaces."""
     if os.geteuid() != 0:
         pytest.skip("packet filters are root's to set")
-    for program in ("nft", "ip", "nsenter"):
+    for program in ("nft", "ip", "nsenter", "setpriv", "unshare"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not in PATH: tools/setup test")
-    probe = f"bprobe{os.getpid()}"
-    for argv, rules in ((["nft", "-c", "-f", "-"], f"table bridge {probe} {{ }}"), (["ip", "netns", "add", probe], "")):
+    for argv, rules in ((["nft", "-c", "-f", "-"], "table bridge berthprobe { }"), (["unshare", "-n", "true"], "")):
         done = subprocess.run(argv, input=rules, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"{' '.join(argv)}: {done.stderr.strip()}")
-    run("ip", "netns", "del", probe)
 
 
 class Answering:
@@ -76,7 +74,6 @@ def here():
 @pytest.fixture(scope="module")
 def elsewhere():
     """Another machine, as far as the kernel can tell: behind a cable, with addresses of several kinds; port 8080 answers."""
-    name = f"berth-lan-{os.getpid()}"
     near, far = f"bl{os.getpid()}a", f"bl{os.getpid()}b"
     script = ("import http.server as h\n"
               "class H(h.BaseHTTPRequestHandler):\n"
@@ -84,29 +81,27 @@ def elsewhere():
               "        self.send_response(200); self.send_header('Content-Length', '7'); self.end_headers(); self.wfile.write(b'reached')\n"
               "    def log_message(self, *_): pass\n"
               "s = h.ThreadingHTTPServer(('0.0.0.0', 8080), H); print('up', flush=True); s.serve_forever()\n")
-    server = None
-    run("ip", "netns", "add", name)
-    try:
-        run("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
-        for address in (f"{LAN_GATEWAY}/30", f"{OWN}/32"):
-            run("ip", "addr", "add", address, "dev", near)
-        run("ip", "link", "set", near, "up")
-        for address in (f"{LAN}/30", f"{LINK_LOCAL}/32", f"{PUBLIC}/32", f"{EXEMPT}/32"):
-            run("ip", "-n", name, "addr", "add", address, "dev", far)
-        for device in ("lo", far):
-            run("ip", "-n", name, "link", "set", device, "up")
-        run("ip", "-n", name, "route", "add", "default", "via", LAN_GATEWAY)
-        for address in (LINK_LOCAL, PUBLIC, EXEMPT):
-            run("ip", "route", "add", address, "via", LAN)
-        server = subprocess.Popen(["ip", "netns", "exec", name, "python3", "-c", script], stdout=subprocess.PIPE)
-        assert server.stdout.readline() == b"up\n"
-        yield 8080
-    finally:
-        if server:
+    # Its namespace and the cable end with it, and it with whoever runs the tests.
+    with subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "unshare", "-n", sys.executable, "-c", script],
+                          stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout.readline() == b"up\n"
+            within = ["nsenter", "-n", "-t", server.pid, "ip"]
+            run("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", server.pid)
+            for address in (f"{LAN_GATEWAY}/30", f"{OWN}/32"):
+                run("ip", "addr", "add", address, "dev", near)
+            run("ip", "link", "set", near, "up")
+            for address in (f"{LAN}/30", f"{LINK_LOCAL}/32", f"{PUBLIC}/32", f"{EXEMPT}/32"):
+                run(*within, "addr", "add", address, "dev", far)
+            for device in ("lo", far):
+                run(*within, "link", "set", device, "up")
+            run(*within, "route", "add", "default", "via", LAN_GATEWAY)
+            for address in (LINK_LOCAL, PUBLIC, EXEMPT):
+                run("ip", "route", "add", address, "via", LAN)
+            yield 8080
+        finally:
+            subprocess.run(["ip", "link", "del", near], check=False, capture_output=True)
             server.kill()
-            server.wait()
-        subprocess.run(["ip", "link", "del", near], check=False, capture_output=True)
-        run("ip", "netns", "del", name)
 
 
 @pytest.fixture
