@@ -100,8 +100,8 @@ def test_a_claim_that_was_lost_gets_no_url_and_its_upload_is_aborted(server, s3,
 
 def test_only_what_lies_in_the_jobs_own_folder_is_signed(server, s3, bucket):
     poster, node = server.client("poster"), server.node()
-    for key in ("results/another-job/0/1.tar.gz", "private", "results/{}", "results", "results/{}/../another-job/0/1.tar.gz", "results/{}/0/",
-                "results/{}/0/x.tar.gz", "results/{}/0/1.tar.gz/../../../private"):
+    for key in ("results/j-aaaaaaaaaaaaaaaaaaaaaaaa/0/1.tar.gz", "results/another-job/0/1.tar.gz", "private", "results/{}", "results",
+                "results/{}/../another-job/0/1.tar.gz", "results/{}/0/", "results/{}/0/x.tar.gz", "results/{}/0/1.tar.gz/../../../private"):
         posted = poster.post_job(MANAGED)
         published = {"Type": "s3", "Params": {"Bucket": bucket, "Key": key.format(posted["id"]), "Endpoint": s3.endpoint}}
         node.say("finish", **ref(node.claim()[0]), outcome="succeeded", exit_code=0, published=published)
