@@ -31,6 +31,7 @@ def asking(server):
         env = {"PATH": os.environ["PATH"], "HOME": home, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
         def as_nobody():
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # shells let what runs in the background ignore it
             resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             os.setgroups([])
             os.setgid(NOBODY)
