@@ -82,6 +82,7 @@ static int announce(struct server *s, const char *state, struct err *err)
     int made = path ? keep_token(s, path, err) : -1;
     if (made < 0)
         return -1;
+    bool kept = access(path, R_OK) == 0; /* made by this start, or by an earlier one */
     if (globals.json) {
         AUTO_JSON out = json_object();
         if (json_put_str(out, "url", server_address(s), err) < 0 ||
@@ -89,7 +90,7 @@ static int announce(struct server *s, const char *state, struct err *err)
             return -1;
     } else {
         printf("berth server at %s\n", server_address(s));
-        if (made)
+        if (kept)
             printf("operator's token: %s\nfrom here: export BERTH_SERVER_URL=%s BERTH_SERVER_TOKEN_FILE=%s\n", path,
                    server_address(s), path);
     }
@@ -130,6 +131,8 @@ static int serve(struct cli *cli, const char *state, struct wiring *w, struct er
     };
     wiring_access(cli, &access);
     publishing_access(&access, &opts.results);
+    if (!strchr(opts.listen, ':'))
+        return err_set(err, ERR_USAGE, "--listen: '%.64s' is not ADDRESS:PORT", opts.listen);
     if (server_start(&server, &opts, err) < 0)
         return -1;
     int rc = announce(server, state, err);

@@ -326,6 +326,17 @@ def test_mistakes_are_named(stack, args, said):
     assert refused.errors.startswith("berth: ") and refused.errors.count("berth: ") == 1 and "{" not in refused.errors
 
 
+def test_a_server_says_at_each_start_where_its_token_lies(berth, tmp_path):
+    for _ in range(2):
+        server = berth.start("serve", "--listen", "127.0.0.1:0", "--state-dir", tmp_path)
+        said = [server.stdout.readline().decode() for _ in range(3)]
+        assert f"BERTH_SERVER_TOKEN_FILE={tmp_path}/operator.token" in said[2], said
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=60)
+    refused = berth("serve", "--listen", "somewhere", "--state-dir", tmp_path)
+    assert refused.code == 2 and "'somewhere' is not ADDRESS:PORT" in refused.errors
+
+
 def test_nothing_to_show_is_said(stack):
     for command, said in ((("job", "list", "--market", "none"), "no jobs\n"), (("node", "list", "--market", "none"), "no nodes\n")):
         shown = stack(*command)
