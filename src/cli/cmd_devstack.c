@@ -215,7 +215,8 @@ static int start_node(struct stack *s, size_t i, struct err *err)
                                  a.market,        "--token-file", s->join_file,  "--name", name,
                                  "--slots",       slots,          "--state-dir", state,    "--set",
                                  cache,           "--set",        ALLOW,         "--set",  "node.network=full",
-                                 "--peer-listen", "127.0.0.1:0",  NULL};
+                                 "--peer-listen", "127.0.0.1:0",  "--peer-address", "127.0.0.1",
+                                 NULL};
     if (!state || !cache)
         return -1;
     return start_self(s, &s->nodes[s->node_count++], name, words, err);

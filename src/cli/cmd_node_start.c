@@ -60,12 +60,13 @@ static const struct opt options[] = {
      .type = OPT_STR,
      .into = &a.peer_listen,
      .meta = "ADDRESS:PORT",
-     .help = "Let other nodes of the market fetch from this one's cache there (port 0: a free one)"},
+     .help = "Let other nodes of the market fetch from this one's cache there; port 0: a free one (default: "
+             "node.peer_listen)"},
     {.name = "peer-address",
      .type = OPT_STR,
      .into = &a.peer_address,
      .meta = "ADDRESS[:PORT]",
-     .help = "The address under which they reach it (default: where it listens)"},
+     .help = "The address under which they reach it (default: node.peer_address, else where it listens)"},
     {.name = "engine",
      .type = OPT_STR,
      .into = &a.engine,
@@ -129,6 +130,13 @@ static void log_network(struct engine *engine, enum run_network network)
         log_warn("node", "%s", text);
 }
 
+/* NULL: neither. */
+static const char *given_or_set(const struct config *c, const char *given, enum setting setting)
+{
+    const char *set = config_text(c, setting);
+    return given ? given : str_empty(set) ? NULL : set;
+}
+
 static int start(struct cli *cli, struct wiring *w, struct err *err)
 {
     const struct config *c = cli->config;
@@ -151,8 +159,8 @@ static int start(struct cli *cli, struct wiring *w, struct err *err)
         .state_dir = state,
         .results_dir = a.results,
         .keep_results = a.keep_results,
-        .peer_listen = a.peer_listen,
-        .peer_address = a.peer_address,
+        .peer_listen = given_or_set(c, a.peer_listen, SETTING_NODE_PEER_LISTEN),
+        .peer_address = given_or_set(c, a.peer_address, SETTING_NODE_PEER_ADDRESS),
         .bytes_per_second = config_number(c, SETTING_XFER_BANDWIDTH),
         .engine = w->engine,
         .cache = w->cache,
@@ -202,7 +210,8 @@ const struct command command_node_start = {
          .args = "",
          .about =
              "Joins a market with a join token, pulls and pins what the market requires, then claims jobs and runs "
-             "them until it is stopped. Only calls out, so it works behind NAT. The first interrupt lets what "
+             "them until it is stopped. Only calls out, so it works behind NAT; --peer-listen lets other nodes of the "
+             "market fetch from its cache what their jobs may read. The first interrupt lets what "
              "runs finish and claims nothing more, a second one gives what runs back to the market. Jobs get the "
              "credentials that came with them; node.allow_buckets names buckets that they may use with this "
              "machine's own. Addresses that are not public are refused to them unless xfer.allow names them or "

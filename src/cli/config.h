@@ -59,6 +59,9 @@
       "buckets that jobs without credentials may use with this node's own, at s3.endpoint")                            \
     X(NODE_NETWORK, "node.network", TEXT, "filtered",                                                                  \
       "of jobs that ask for one: filtered (public addresses, xfer.allow), none, or full (all this machine reaches)")   \
+    X(NODE_PEER_LISTEN, "node.peer_listen", TEXT, NULL,                                                                \
+      "ADDRESS:PORT where other nodes of the market may fetch from this one's cache; empty: nowhere")                  \
+    X(NODE_PEER_ADDRESS, "node.peer_address", TEXT, NULL, "where they reach it: ADDRESS or ADDRESS:PORT")              \
     X(NODE_PUBLIC_ONLY, "node.public_only", FLAG, "true", "xfer.public_only for what nodes fetch")
 
 enum setting {

@@ -72,7 +72,7 @@ void blobs_unsure(struct blobs *b)
 
 bool blobs_has(struct blobs *b, const char *sha256)
 {
-    struct blob_digest d;
+    struct blob_digest d = {0};
     struct err none = ERR_INIT;
     if (hex_decode(d.b, sizeof d.b, span_of(sha256), &none) < 0)
         return false;

@@ -12,12 +12,10 @@
 #include "seal/cert.h"
 #include "stage/peer.h"
 
-#include <netdb.h>
-
 #define KEY_NAME            "peer-key"
 #define SERVE_THREADS       4
-#define SERVE_CONNECTIONS   64
-#define SERVE_FROM_ONE      16 /* connections from one address */
+#define SERVE_CONNECTIONS   128
+#define SERVE_FROM_ONE      64 /* connections from one address: several nodes may share one */
 #define SERVE_IDLE_MS       20000
 #define SERVE_REQUEST_MS    10000
 #define SERVE_BODY_MAX      1024 /* a GET has none */
@@ -25,7 +23,7 @@
 #define FETCH_THREADS       2
 #define FETCH_BUFFERS       (UINT64_C(16) << 20)
 #define FETCH_CONNECTIONS   32
-#define FETCH_FROM_ONE      8
+#define FETCH_FROM_ONE      4
 #define FETCH_CONNECT_MS    3000
 #define FETCH_TRIES         2
 #define FETCH_PATIENCE_MS   3000

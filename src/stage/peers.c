@@ -361,6 +361,8 @@ static bool next_peer(struct fetch *f, struct peer *out)
     size_t n = json_array_size(f->stated->peers), most = n < PEER_TRIES_MAX ? n : PEER_TRIES_MAX;
     struct rng rng;
     struct err none = ERR_INIT;
+    if (n == 0)
+        return false;
     if (n > 1 && f->peers_tried == 0)
         f->peers_turn = rng_bytes(&rng, sizeof rng, &none) == 0 ? (unsigned)rng_below(&rng, n) : 0;
     while (f->peers_tried < most) {

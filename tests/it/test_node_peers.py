@@ -91,11 +91,13 @@ class Market:
                                                            "index": 0, "epoch": execution["epoch"], "sha256": digests})
 
     def close(self):
+        told = "".join(p.tail(1 << 20) for p in [*(n.process for n in self.fleet.nodes), *self.fleet.servers])
         self.fleet.close()
         for relay in self.relays:
             if relay:
                 relay.vanish()
         self.hub.__exit__()
+        assert not re.search(r"ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer", told), told
 
 
 @pytest.fixture
@@ -138,6 +140,7 @@ def test_a_second_node_is_served_by_the_first_and_the_origin_sends_it_once(marke
     assert sent(market.hub) == SIZE + 2 * 3, "only the small file came from the origin again"
     assert market.relays[0].bytes_down > SIZE
     assert market.blob(1, sha256(model)).read_bytes() == model
+    assert [n.process.end() for n in market.fleet.nodes] == [0, 0]
 
 
 def test_a_node_that_does_not_serve_is_served_all_the_same(market, model):
@@ -372,7 +375,7 @@ def test_a_transfer_goes_on_from_the_origin_when_its_peer_is_killed(market):
     market.node(), market.node()
     held(market, big, hf(repo="owner/big"))
     before, relay = sent(market.hub), market.relays[0]
-    relay.hold(12 * PART)  # eight parts are under way at a time, so some are whole by then
+    relay.hold(12 * PART)  # four parts are under way at a time, so some are whole by then
     job = market.post(1, hf(repo="owner/big"), "model.bin")
     assert relay.held.wait(fleet.PATIENCE)
     market.fleet.nodes[0].process.kill()
