@@ -278,7 +278,9 @@ static int logs(struct cli *cli, const struct strv *operands, struct err *err)
         code = 0;
     else
         code = err->kind == ERR_CANCELLED ? cli_signal_exit_code() : 1;
-    if (err->kind == ERR_NOTFOUND)
+    if (err->kind == ERR_NOTFOUND && a.index)
+        err_hint(err, "`berth job describe %.64s` lists its executions", operands->v[0]);
+    else if (err->kind == ERR_NOTFOUND)
         err_hint(err, "`berth job list` shows the jobs that your token may see");
     api_free(api);
     return code;

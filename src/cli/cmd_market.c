@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <unistd.h>
 
 static struct {
     const char *name, *description, *file, *role, *market, *out;
@@ -241,6 +242,11 @@ static int required_resources(struct cli *cli, const struct strv *operands, stru
     AUTO_BUF text;
     struct required_resources *parsed = NULL;
     buf_init(&text, SPEC_FILE_MAX + 1);
+    if (!str_eq(a.file, "-") && access(a.file, F_OK) < 0) {
+        err_sys(err, "open %s", a.file);
+        err_hint(err, "name a file like what `berth market required-resources %.64s` prints", operands->v[0]);
+        return 1;
+    }
     if (jobfile_read(a.file, &text, err) < 0)
         return 1;
     if (spec_parse_required(buf_span(&text), &(struct spec_opts){.file = a.file}, &parsed, err) < 0)

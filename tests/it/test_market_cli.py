@@ -255,6 +255,8 @@ def test_waiting_and_following_print_json_for_programs(stack):
 def test_a_log_is_the_log_and_nothing_else(stack):
     logs = stack("job", "logs", stack.post("--file", stack.berth.job(nosana([], ["sh", "-c", "echo out; echo err >&2"])), "--wait"))
     assert (logs.code, logs.text, logs.errors) == (0, "out\n", "err\n")
+    other = stack("job", "logs", stack("job", "list", "--limit", "1", "--id-only").text.strip(), "--index", "7")
+    assert other.code == 1 and "no execution 7" in other.errors and "berth job describe" in other.errors
 
 
 def test_what_others_wrote_cannot_drive_a_terminal(stack):
@@ -316,7 +318,7 @@ def test_what_no_market_runs_is_refused_by_name(stack):
     (("job", "post", "--market", "dev"), "--file"), (("job", "describe"), "ID"), (("market", "create", "Bad Name"), "expected 1 to 64 of a-z"),
     (("job", "describe", "j-nosuchjobatall"), "berth job list"), (("node", "describe", "n-none"), "berth node list"), (("token", "create"), "--role"),
     (("token", "create", "--role", "join"), "--market is missing"), (("token", "revoke", "t-none"), "berth token list"), (("job", "get", "none"), "j-…"),
-    (("job",), "berth job --help"), (("market", "lst"), "berth market list"), (("jbo", "list"), "berth job list"), (("market", "list", "x"), "from 'x' on"),
+    (("market", "required-resources", "dev", "--set", "none"), "berth market required-resources dev"), (("job",), "berth job --help"), (("market", "lst"), "berth market list"), (("jbo", "list"), "berth job list"), (("market", "list", "x"), "from 'x' on"),
     (("devstack", "--slots", "0"), "--slots"), (("devstack", "--nodes", "99"), "at most 16"),
     (("devstack", "--listen", "0.0.0.0:0"), "without TLS"), (("devstack", "--set", "engine=unix:///none"), "/none"),
 ])
