@@ -240,7 +240,7 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
     if (jobfile_parse(operands->v[0], &a.vars, a.strict, &job, err) < 0)
         return EXIT_BERTH;
     int code = EXIT_USAGE;
-    if (!a.publish || spec_parse_publisher(job->arena, span_of(a.publish), &job->publisher, err) == 0)
+    if (!a.publish || spec_override_publisher(job, span_of(a.publish), err) == 0)
         code = run_job(cli, job, err);
     job_free(job);
     strv_release(&a.vars);

@@ -4,6 +4,7 @@
 #include "spec/spec.h"
 
 #define NAMESPACE_DEFAULT "default"
+#define MANAGED           "publisher s3managed: its upload is signed by a server"
 
 static void check_outputs(struct reader *r, const struct node *root, const struct op *op)
 {
@@ -50,7 +51,7 @@ static void note_not_run(struct reader *r, const struct job *job)
             not_run_once(r, op->at, arena_printf(r->a, "container/create-volume '%.*s'", SHOWN(span_of(op->id))));
     }
     if (job->publisher.kind == PUBLISH_S3MANAGED)
-        run_by_market(r, job->publisher.at, "publisher s3managed: its upload is signed by a server");
+        run_by_market(r, job->publisher.at, MANAGED);
 }
 
 static void fill_defaults(struct job *job)
@@ -97,4 +98,18 @@ int spec_check_runnable(const struct job *job, struct err *err)
         return err_hint(err, "%zu more parts of this job are not run either; `berth validate` accepts them all",
                         job->unsupported_count - 1);
     return err_hint(err, "`berth validate` accepts this job; `berth run` runs one op, once, on this machine");
+}
+
+int spec_override_publisher(struct job *job, struct span pub, struct err *err)
+{
+    size_t kept = 0;
+    if (spec_parse_publisher(job->arena, pub, &job->publisher, err) < 0)
+        return -1;
+    if (job->publisher.kind == PUBLISH_S3MANAGED)
+        return err_set(err, ERR_UNSUPPORTED, "not supported by `berth run`: %s", MANAGED);
+    for (size_t i = 0; i < job->unsupported_count; i++)
+        if (!str_eq(job->unsupported[i].what, MANAGED))
+            job->unsupported[kept++] = job->unsupported[i];
+    job->unsupported_count = kept;
+    return 0;
 }

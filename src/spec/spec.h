@@ -73,6 +73,8 @@ json_t *spec_to_bacalhau(const struct job *job, struct err *err);
 
 /* -1 with ERR_UNSUPPORTED, the name and place of the first thing that `berth run` does not do. */
 int spec_check_runnable(const struct job *job, struct err *err);
+/* `berth run --publish`: in place of the job's own publisher. ERR_UNSUPPORTED: s3managed. */
+int spec_override_publisher(struct job *job, struct span pub, struct err *err);
 
 /* Likewise, of what no market runs: several executions it does. */
 int spec_check_market(const struct job *job, struct err *err);

@@ -66,6 +66,14 @@ def test_a_nosana_job_is_published_by_an_option_and_the_result_is_told(berth, s3
     assert s3.client.get_object(Bucket=bucket, Key="x/stdout")["Body"].read() == b"hi\n"
 
 
+def test_an_option_takes_the_place_of_the_jobs_own_publisher(berth, s3, run):
+    bucket, job = s3.bucket(), bacalhau([], "true", Publisher={"Type": "s3managed"})
+    done = run(job, "--publish", f"s3://{bucket}/x")
+    assert done.code == 0 and record(berth)["published"]["Params"]["Key"] == "x.tar.gz", done
+    done = run(nosana([], "echo hi"), "--publish", "s3managed")
+    assert done.code == 2 and "signed by a server" in done.errors and done.out == b"", done
+
+
 def test_docker_run_publishes_by_p(berth, s3, engine):
     bucket = s3.bucket()
     done = berth("docker", "run", "--engine", engine, "-r", "results", "-o", "o:/o", "-p", f"s3://{bucket}/x,opt=region=us-east-1",

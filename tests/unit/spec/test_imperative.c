@@ -286,6 +286,21 @@ static void docker_run_takes_the_least_and_refuses_the_wrong(void **state)
     strv_release(&bad_limit);
 }
 
+static void a_publisher_of_the_command_line_takes_the_place_of_the_jobs_own(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO_JOB job = must_parse(BACALHAU("Count: 2\n", "    Publisher: {Type: s3managed}\n"));
+    assert_int_equal(job->unsupported_count, 2);
+    assert_int_equal(spec_override_publisher(job, SPAN_LIT("s3managed"), &err), -1);
+    assert_int_equal(err.kind, ERR_UNSUPPORTED);
+    err_clear(&err);
+    assert_works(spec_override_publisher(job, SPAN_LIT("s3://b/k"), &err), &err);
+    assert_string_equal(job->publisher.bucket, "b");
+    assert_int_equal(job->unsupported_count, 1);
+    assert_non_null(strstr(job->unsupported[0].what, "Count"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +311,7 @@ int main(void)
         cmocka_unit_test(publishers_and_outputs_are_read),
         cmocka_unit_test(docker_run_builds_the_same_job_as_a_file),
         cmocka_unit_test(docker_run_takes_the_least_and_refuses_the_wrong),
+        cmocka_unit_test(a_publisher_of_the_command_line_takes_the_place_of_the_jobs_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
