@@ -7,6 +7,12 @@
 #include <limits.h>
 #include <time.h>
 
+#define NAMES_SHOWN 2  /* of those who pin or lease; --json has all */
+#define PIN_BYTES   40 /* of a pin's name */
+#define JOB_BYTES   10 /* of a job's id */
+#define NAMES_MAX   256
+#define MEMBER_MAX  ((size_t)1 << 20)
+
 static struct {
     bool repair, all, dry_run, force;
     uint64_t need;
@@ -68,18 +74,24 @@ static const char *cell_number(const json_t *o, const char *key, char out[HUMAN_
     return out;
 }
 
+/* The first few, each cut to `most` bytes: "j-1a2b3c4d,j-2b3c4d5e+3". NULL: nobody. */
+static const char *cell_names(const json_t *o, const char *key, int most, struct buf *out)
+{
+    const json_t *names = json_object_get(o, key);
+    size_t i, n = json_array_size(names);
+    for (i = 0; i < n && i < NAMES_SHOWN; i++)
+        buf_addf(out, "%s%.*s", i ? "," : "", most, json_string_value(json_array_get(names, i)));
+    if (n > i)
+        buf_addf(out, "+%zu", n - i);
+    return n ? buf_str(out) : NULL;
+}
+
 static int add_row(struct table *t, const json_t *e, struct err *err)
 {
-    char size[HUMAN_MAX], files[HUMAN_MAX], age[HUMAN_MAX], used[HUMAN_MAX], hits[HUMAN_MAX], leases[HUMAN_MAX];
-    const json_t *pins = json_object_get(e, "pinned_by");
-    AUTO_BUF pinned;
-    buf_init(&pinned, 256);
-    size_t i;
-    json_t *pin;
-    json_array_foreach(pins, i, pin)
-    {
-        buf_addf(&pinned, "%s%s", i ? "," : "", json_string_value(pin));
-    }
+    char size[HUMAN_MAX], files[HUMAN_MAX], age[HUMAN_MAX], used[HUMAN_MAX], hits[HUMAN_MAX];
+    AUTO_BUF pinned, leased;
+    buf_init(&pinned, NAMES_MAX);
+    buf_init(&leased, NAMES_MAX);
     const char *id = json_get_str(e, "snapshot"), *origin = json_get_str(e, "origin");
     AUTO_STR brief = str_printf(err, "%.12s", id ? id : "");
     struct span first, rest; /* the lines after it tell identities apart; --json has them */
@@ -94,8 +106,8 @@ static int add_row(struct table *t, const json_t *e, struct err *err)
                            cell_age(e, "downloaded_ms", age),
                            cell_age(e, "last_used_ms", used),
                            cell_number(e, "hits", hits),
-                           pinned.n ? buf_str(&pinned) : NULL,
-                           cell_number(e, "leases", leases)};
+                           cell_names(e, "pinned_by", PIN_BYTES, &pinned),
+                           cell_names(e, "leased_by", JOB_BYTES, &leased)};
     return table_row(t, cells, err);
 }
 
@@ -107,8 +119,8 @@ static int ls(struct cli *cli, struct cache *c, const struct strv *operands, str
         return -1;
     if (globals.json)
         return cli_print_json(json_incref(list), err);
-    static const char *const heads[] = {"SNAPSHOT", "ORIGIN", ">SIZE",     ">FILES",  ">AGE",
-                                        ">USED",    ">HITS",  "PINNED BY", ">LEASES", NULL};
+    static const char *const heads[] = {"SNAPSHOT", "ORIGIN", ">SIZE",     ">FILES",    ">AGE",
+                                        ">USED",    ">HITS",  "PINNED BY", "LEASED BY", NULL};
     struct table *t = table_new(heads, err);
     if (!t)
         return -1;
@@ -128,26 +140,68 @@ static int ls(struct cli *cli, struct cache *c, const struct strv *operands, str
     return rc;
 }
 
+/* What is told in words that people use: sizes, ages, spans of time. False: as JSON has it. */
+static bool in_words(const char *key, const json_t *v, char out[HUMAN_MAX])
+{
+    struct span name = span_of(key);
+    uint64_t n = json_is_integer(v) && json_integer_value(v) >= 0 ? (uint64_t)json_integer_value(v) : 0;
+    int64_t age = clock_wall_ms() - (int64_t)n;
+    char span[HUMAN_MAX];
+    if (json_is_integer(v) && span_ends(name, SPAN_LIT("bytes")))
+        human_bytes(out, n);
+    else if (json_is_integer(v) && span_ends(name, SPAN_LIT("ttl_ms")))
+        human_duration(out, n);
+    else if (json_is_integer(v) && span_ends(name, SPAN_LIT("_ms")))
+        snprintf(out, HUMAN_MAX, "%.19s ago", human_duration(span, age > 0 ? (uint64_t)age : 0));
+    else if (json_is_boolean(v))
+        snprintf(out, HUMAN_MAX, "%s", json_is_true(v) ? "yes" : "no");
+    else if (json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0))
+        snprintf(out, HUMAN_MAX, "-");
+    else
+        return false;
+    return true;
+}
+
+/* Lines after the first stand below it. */
+static void print_text(const char *key, struct span text)
+{
+    struct span line, rest = text;
+    bool more;
+    do {
+        more = span_cut(rest, '\n', &line, &rest);
+        printf("%-18s %.*s\n", key, SPAN_FMT(line));
+        key = "";
+    } while (more);
+}
+
+static int print_member(const char *key, const json_t *v, struct err *err)
+{
+    struct span name = span_of(key);
+    char words[HUMAN_MAX];
+    AUTO_BUF b;
+    buf_init(&b, MEMBER_MAX);
+    if (in_words(key, v, words)) {
+        name.n -= span_ends(name, SPAN_LIT("_ms")) ? 3 : 0;
+        printf("%-18.*s %s\n", SPAN_FMT(name), words);
+        return 0;
+    }
+    if (!json_is_string(v) && json_write(v, false, &b, err) < 0)
+        return -1;
+    print_text(key, json_is_string(v) ? span_of(json_string_value(v)) : buf_span(&b));
+    return 0;
+}
+
 static int print_members(json_t *o, struct err *err)
 {
     const char *key;
     json_t *v;
+    int rc = 0;
     json_object_foreach(o, key, v)
     {
-        char human[HUMAN_MAX];
-        if (json_is_integer(v) && span_ends(span_of(key), SPAN_LIT("bytes")))
-            printf("%-18s %s\n", key, human_bytes(human, (uint64_t)json_integer_value(v)));
-        else if (json_is_string(v))
-            printf("%-18s %s\n", key, json_string_value(v));
-        else {
-            AUTO_BUF b;
-            buf_init(&b, 1u << 20);
-            if (json_write(v, false, &b, err) < 0)
-                return -1;
-            printf("%-18s %s\n", key, buf_str(&b));
-        }
+        if (rc == 0)
+            rc = print_member(key, v, err);
     }
-    return 0;
+    return rc;
 }
 
 static int stat_one(struct cli *cli, struct cache *c, const struct strv *operands, struct err *err)

@@ -273,7 +273,7 @@ def test_F15_what_a_running_job_uses_is_never_evicted(jobs, cache, s3):
     s3.fill(bucket, {f"{d}/k": os.urandom(MIB) for d in "ab"})
     p = wait_ready(jobs.start(bucket, "a/", "--stop-grace", "1s", cmd=HOLD))
     (entry,) = cache("ls")
-    assert entry["leases"] == 1
+    assert entry["leases"] == 1 and f" {entry['leased_by'][0][:10]}\n" in jobs.berth("cache", "ls").text
     assert cache("gc", "--all")["snapshots"] == 0
     cache("rm", entry["snapshot"], "--force", code=1)
     got = jobs(bucket, "b/", "--set", "cache.max_bytes=1500KiB")
@@ -572,7 +572,7 @@ def filled(jobs, s3):
 
 def test_ls_is_a_table_for_people_and_json_for_programs(berth, cache, filled):
     head, *rows = berth("cache", "ls").text.splitlines()
-    assert head.split() == ["SNAPSHOT", "ORIGIN", "SIZE", "FILES", "AGE", "USED", "HITS", "PINNED", "BY", "LEASES"]
+    assert head.split() == ["SNAPSHOT", "ORIGIN", "SIZE", "FILES", "AGE", "USED", "HITS", "PINNED", "BY", "LEASED", "BY"]
     assert len(rows) == 2 and sorted(r.split()[1] for r in rows) == [f"s3://{filled}/one/", f"s3://{filled}/two/"]
     (two,) = [r for r in rows if "two/" in r]
     assert " 11 B " in two and " 2 " in two
@@ -596,7 +596,10 @@ def test_stat_counts_the_whole_cache(berth, cache, filled):
     stat = cache("stat")
     assert stat["blobs_bytes"] == 1511 and stat["snapshots"] == 2 and stat["blobs"] == 3
     words = dict(line.split(None, 1) for line in berth("cache", "stat").text.splitlines())
-    assert words["blobs_bytes"] == "1.5 KiB" and words["snapshots"] == "2"
+    assert words["blobs_bytes"] == "1.5 KiB" and words["snapshots"] == "2" and words["ttl"] == "24h00m" and words["jobs"] == "-"
+    one = berth("cache", "stat", f"s3://{filled}/one/").text
+    assert f"\norigin             s3://{filled}/one/\n                   source=s3\n" in one, one
+    assert "\npublic             no\n" in one and re.search(r"\ndownloaded  +\S+ ago\n", one), one
 
 
 def test_rm_says_what_it_freed_and_refuses_what_is_pinned(berth, cache, filled):
