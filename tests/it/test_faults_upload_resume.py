@@ -12,6 +12,7 @@ import pytest
 
 from conftest import bacalhau
 from faults.kit import PART, server, wait_until  # noqa: F401 (a fixture)
+from lab import Engine
 
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "canary-of-a-secret"}
 PARTS = 6
@@ -228,6 +229,9 @@ def test_F28_a_run_that_is_killed_while_it_publishes_is_gone_on_with_by_hand(ber
         wait_until(lambda: journals(berth) and len(noted(journals(berth)[0])) >= 3)
         process.kill()
         process.wait(60)
+    engine = Engine(one_engine)
+    for container in engine.containers().values():  # what only the next `berth run` would clear away
+        engine.remove(container)
     server.release("killed")
     server.settle()
     known = noted(journals(berth)[0])
