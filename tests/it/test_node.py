@@ -110,8 +110,8 @@ def test_a_job_is_claimed_run_and_published(market, real, s3):
     assert results[0]["published"]["Params"]["Key"] == objects(s3, out)[0]
     record = execution(market, job["id"])["record"]
     assert record["id"] == job["id"] and record["attempt"] == 1 and record["inputs"][0]["files"] == 2
-    assert market.engine.containers() == {}
-    assert not any((node.state / "results").iterdir()) and not any((node.state / "wills").iterdir())
+    assert job["id"] not in market.engine.containers()
+    eventually("all of it to be cleared away", lambda: not any((node.state / "results").iterdir()) and not any((node.state / "wills").iterdir()))
 
 
 def test_states_are_told_in_order(market, real):
