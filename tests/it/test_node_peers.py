@@ -16,6 +16,7 @@ from conftest import BERTH
 from faults.server import FaultServer
 from hub_server import Hub, Lfs
 from lab import Relay
+from test_ollama import Registry
 
 PART = 8 << 20
 SIZE = 3 * PART + 12345
@@ -174,6 +175,22 @@ def test_objects_in_s3_come_from_peers_where_s3_states_their_sha256(market, chec
         record = market.run(1, source, "weights.bin", data)
         assert record["bytes_from_peers"] == (SIZE if checksums == ["sha256"] else 0)
         assert s3.sent(op="get") - before == (0 if checksums == ["sha256"] else SIZE)
+
+
+def test_a_model_of_an_ollama_registry_comes_from_peers(market, servers):
+    data = content(7)
+    Registry(servers["registry"]).push("library/peers", "1b", {"application/vnd.ollama.image.model": data})
+    registry = Relay(f"tcp://{servers['registry']}")
+    try:
+        source = {"Type": "ollama", "Params": {"Model": registry.address.removeprefix("http://") + "/peers:1b"}}
+        path = f"blobs/sha256-{sha256(data)}"
+        market.node(), market.node()
+        held(market, data, source, path)
+        before = registry.bytes_down
+        assert market.run(1, source, path, data)["bytes_from_peers"] == SIZE
+        assert registry.bytes_down - before < 1 << 20, "the manifest came from the registry, and the small blobs"
+    finally:
+        registry.vanish()
 
 
 def test_describing_a_job_shows_what_came_from_peers(market, model, berth):
