@@ -143,7 +143,8 @@ struct job_row {
 #define JOB_ROW_COLUMNS                                                                                                \
     "j.id, j.market, j.owner, j.node, j.reason, j.moves, j.exit_code, j.finished_ms, j.queue_timeout_ms, j.state,"     \
     " j.counts, j.confidential"
-void job_read(const struct query *q, int at, struct job_row *j); /* of JOB_ROW_COLUMNS from column `at` on */
+void counts_read(struct span text, uint32_t counts[EXEC_STATE_COUNT]); /* the column `counts`; what is no number is 0 */
+void job_read(const struct query *q, int at, struct job_row *j);       /* of JOB_ROW_COLUMNS from column `at` on */
 struct exec_row {
     char id[EXEC_ID_MAX], job[MARKET_ID_MAX], market[MARKET_ADDRESS_MAX];
     char node[MARKET_NODE_MAX], avoid_node[MARKET_NODE_MAX], reason[REASON_MAX]; /* node "": none */

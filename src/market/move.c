@@ -8,7 +8,7 @@ void exec_id(char out[EXEC_ID_MAX], const char *job, uint32_t index)
 
 /* ---- Rows */
 
-static void read_counts(struct span text, uint32_t counts[EXEC_STATE_COUNT])
+void counts_read(struct span text, uint32_t counts[EXEC_STATE_COUNT])
 {
     struct span head, rest = text;
     for (unsigned s = 0; s < EXEC_STATE_COUNT; s++) {
@@ -33,7 +33,7 @@ void job_read(const struct query *q, int at, struct job_row *j)
     j->finished_ms = query_get(q, at + 7);
     j->queue_timeout_ms = query_get(q, at + 8);
     j->state = (enum exec_state)query_get(q, at + 9);
-    read_counts(db_col_text(q->s, at + 10), j->counts);
+    counts_read(db_col_text(q->s, at + 10), j->counts);
     j->confidential = query_get(q, at + 11) != 0;
 }
 

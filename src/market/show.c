@@ -57,15 +57,10 @@ int job_find(struct market *m, const struct market_caller *c, const char *id, ch
 static json_t *counts_json(struct span text, struct err *err)
 {
     json_t *o = json_object();
-    struct span head, rest = text;
-    for (unsigned s = 0; s < EXEC_STATE_COUNT; s++) {
-        struct err ignored = ERR_INIT;
-        uint64_t n = 0;
-        span_cut(rest, ',', &head, &rest);
-        if (span_to_u64(head, &n, &ignored) < 0)
-            n = 0;
-        json_put_u64(o, exec_state_word((enum exec_state)s), n, err);
-    }
+    uint32_t counts[EXEC_STATE_COUNT];
+    counts_read(text, counts);
+    for (unsigned s = 0; s < EXEC_STATE_COUNT; s++)
+        json_put_u64(o, exec_state_word((enum exec_state)s), counts[s], err);
     return o;
 }
 

@@ -407,19 +407,3 @@ struct sched_unit *sched_unit_withdraw(struct sched *s, struct sched_file *f)
     }
     return NULL;
 }
-
-bool sched_has_waiting(const struct sched *s, const struct sched_file *f)
-{
-    const struct sched_unit *u = NULL;
-    TAILQ_FOREACH(u, &f->group->again, wait)
-    {
-        if (u->file == f)
-            return true;
-    }
-    TAILQ_FOREACH(u, &s->delayed, wait)
-    {
-        if (u->file == f)
-            return true;
-    }
-    return false;
-}

@@ -180,7 +180,5 @@ void sched_unit_stalled(struct sched *s, struct sched_unit *u, unsigned thread);
 void sched_unit_again(struct sched *s, struct sched_unit *u, uint64_t not_before_ms, uint64_t now_ms);
 /* Take every waiting unit of a file off the queue, for the caller to free: the next one, or NULL. */
 struct sched_unit *sched_unit_withdraw(struct sched *s, struct sched_file *f);
-/* Whether the file has a waiting unit. */
-bool sched_has_waiting(const struct sched *s, const struct sched_file *f);
 
 #endif
