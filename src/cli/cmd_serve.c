@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cli/publishing.h"
 #include "cli/wiring.h"
+#include "seal/seal.h"
 #include "server/server.h"
 
 #include <fcntl.h>
@@ -13,7 +14,7 @@
 
 static struct {
     const char *listen, *db, *state_dir, *key_file, *cert, *key;
-    bool insecure, operator_token;
+    bool insecure, operator_token, new_key;
 } a;
 
 static const struct opt options[] = {
@@ -47,6 +48,10 @@ static const struct opt options[] = {
      .type = OPT_FLAG,
      .into = &a.operator_token,
      .help = "Make another operator's token, where the first one got lost"},
+    {.name = "new-key",
+     .type = OPT_FLAG,
+     .into = &a.new_key,
+     .help = "Only add a key to the key file, which seals from the next start on"},
     GLOBAL_OPTIONS,
 };
 
@@ -104,6 +109,19 @@ static void wait_for_the_end(const struct cli *cli)
         poll(&end, 1, -1);
 }
 
+/* What older keys sealed still opens. */
+static int add_key(const char *key_file, struct err *err)
+{
+    if (seal_keys_rotate(key_file, err) < 0)
+        return err_wrap(err, "key file");
+    if (!globals.json) {
+        printf("a new key is in %s: copy it to all servers of the fleet, then restart them\n", key_file);
+        return 0;
+    }
+    AUTO_JSON out = json_object();
+    return json_put_str(out, "key_file", key_file, err) < 0 ? -1 : cli_print_json(json_incref(out), err);
+}
+
 static int serve(struct cli *cli, const char *state, struct wiring *w, struct err *err)
 {
     struct config *c = cli->config;
@@ -131,6 +149,8 @@ static int serve(struct cli *cli, const char *state, struct wiring *w, struct er
     };
     wiring_access(cli, &access);
     publishing_access(&access, &opts.results);
+    if (a.new_key)
+        return add_key(opts.key_file, err);
     if (!strchr(opts.listen, ':'))
         return err_set(err, ERR_USAGE, "--listen: '%.64s' is not ADDRESS:PORT", opts.listen);
     if (server_start(&server, &opts, err) < 0)

@@ -2,10 +2,12 @@
 import base64
 import contextlib
 import json
+import stat
+import subprocess
 
 import pytest
 
-from conftest import Berth
+from conftest import BERTH, Berth
 from serving import JOBS, MARKET, OPENAPI, Client, Databases, Server, in_background, job, operations, ref
 from test_guides import commands
 
@@ -260,6 +262,29 @@ def test_secrets_come_back_to_nobody_but_the_holder(server):
     assert "url" not in server.operator.get(f"{path}/results").json["results"][0]
     for file in server.folder.rglob("*"):
         assert not file.is_file() or b"very-private" not in file.read_bytes(), file
+
+
+def test_a_new_key_seals_what_comes_and_the_old_one_opens_what_was(tmp_path):
+    server = Server(tmp_path / "s").market()
+    poster, node = server.client("poster"), server.node()
+
+    def post(secret):
+        poster.post_job(credentials={"access_key_id": "AKIA", "secret_access_key": secret})
+
+    post("of-before")
+    before = (server.state / "keys").read_text().splitlines()
+    assert server.end() == 0
+    made = subprocess.run([BERTH, "serve", "--state-dir", server.state, "--new-key"], env=server.env, capture_output=True, text=True, check=True)
+    assert "copy it to all servers" in made.stdout and stat.S_IMODE((server.state / "keys").stat().st_mode) == 0o600
+    after = (server.state / "keys").read_text().splitlines()
+    assert (after[0], after[2:]) == (before[0], before[1:]) and len(after) == len(before) + 1
+    server.start()
+    poster.at = node.at = server.operator.at
+    post("of-after")
+    assert {c["credentials"]["secret_access_key"] for c in node.claim(2)} == {"of-before", "of-after"}
+    assert server.end() == 0
+    none = subprocess.run([BERTH, "serve", "--state-dir", tmp_path / "none", "--new-key"], env=server.env, capture_output=True, text=True, check=False)
+    assert none.returncode == 1 and "key file" in none.stderr
 
 
 def test_the_servers_own_keys_sign_nothing_a_node_names(tmp_path):
