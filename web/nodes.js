@@ -42,7 +42,7 @@ export async function node({ params: [id], signal }) {
   return { name: n.name || n.id, content: [
     title(n.name || n.id, { up: [el('a', { href: '#/nodes' }, 'Nodes'), ' / ', link('market', n.market)], badge: nodeState(n), actions: buttons(n), below: [el('code', {}, n.id), n.readiness && ` – ${n.readiness}`] }),
     tiles([['Busy', `${n.running ?? 0} of ${n.slots ?? 0}`, 'slots'], ['Cache', bytes(n.cache?.bytes), n.cache?.max_bytes > 0 && `of ${bytes(n.cache.max_bytes)}`],
-      ['Disk free', bytes(n.cache?.free_bytes), info.disk_bytes > 0 && percent(n.cache?.free_bytes, info.disk_bytes)], ['Seen', since(n.last_seen_ms)]]),
+      ['Disk free', bytes(n.cache?.free_bytes), info.disk_bytes > 0 && Number.isFinite(n.cache?.free_bytes) && percent(n.cache?.free_bytes, info.disk_bytes)], ['Seen', since(n.last_seen_ms)]]),
     panel('jobs', 'Runs now', jobTable('Jobs of this node', going.list.filter((j) => j.node === n.id), { node: false, empty: 'No job that you may see.' })),
     el('div', { class: 'two', 'data-key': 'two' },
       panel('machine', 'Machine', facts([['GPUs', gpus(info) || 'none'], ['CPUs', count(info.cpus)], ['memory', bytes(info.memory_bytes)], ['disk', bytes(info.disk_bytes)],

@@ -158,7 +158,7 @@ export function nodeTable(caption, nodes, { market = false, empty } = {}) {
     ['GPUs', (n) => gpus(n.info) || 'none'],
     ['Busy', (n) => el('div', { class: 'usage' }, el('span', {}, `${n.running ?? 0} of ${n.slots ?? 0}`), meter(n.running, n.slots, 'slots in use', { progress: false }))],
     ['Cache', (n) => usage(n.cache?.bytes, n.cache?.max_bytes, 'cache in use')],
-    ['Disk free', (n) => [bytes(n.cache?.free_bytes), n.info?.disk_bytes > 0 && mark(` (${percent(n.cache?.free_bytes, n.info.disk_bytes)})`)]],
+    ['Disk free', (n) => Number.isFinite(n.cache?.free_bytes) && [bytes(n.cache.free_bytes), n.info?.disk_bytes > 0 && mark(` (${percent(n.cache.free_bytes, n.info.disk_bytes)})`)]],
     ['Seen', (n) => since(n.last_seen_ms)],
   ], nodes, { key: (n) => n.id, empty });
 }
