@@ -211,11 +211,30 @@ static int start_node(struct stack *s, size_t i, struct err *err)
     snprintf(slots, sizeof slots, "%" PRIu64, a.slots);
     AUTO_STR state = str_printf(err, "%s/%s", s->dir, name);
     AUTO_STR cache = str_printf(err, "cache.dir=%s/%s/cache", s->dir, name);
-    const char *const words[] = {"node",          "start",        "--server",    s->url,   "--market",
-                                 a.market,        "--token-file", s->join_file,  "--name", name,
-                                 "--slots",       slots,          "--state-dir", state,    "--set",
-                                 cache,           "--set",        ALLOW,         "--set",  "node.network=full",
-                                 "--peer-listen", "127.0.0.1:0",  "--peer-address", "127.0.0.1",
+    const char *const words[] = {"node",
+                                 "start",
+                                 "--server",
+                                 s->url,
+                                 "--market",
+                                 a.market,
+                                 "--token-file",
+                                 s->join_file,
+                                 "--name",
+                                 name,
+                                 "--slots",
+                                 slots,
+                                 "--state-dir",
+                                 state,
+                                 "--set",
+                                 cache,
+                                 "--set",
+                                 ALLOW,
+                                 "--set",
+                                 "node.network=full",
+                                 "--peer-listen",
+                                 "127.0.0.1:0",
+                                 "--peer-address",
+                                 "127.0.0.1",
                                  NULL};
     if (!state || !cache)
         return -1;
