@@ -1,8 +1,9 @@
 /* Keys made, rotated and used: whatever fails, what was sealed under a key that was given out can be opened again, and
- * nothing but the two files lies in the folder. */
+ * nothing but the three files lies in the folder. */
 #include "drive.h"
 
 #include "base/str.h"
+#include "seal/cert.h"
 #include "seal/seal.h"
 
 #include <dirent.h>
@@ -14,9 +15,10 @@
 #define ROOM   4096
 #define KEYS   "keys"
 #define PAIR   "pair"
+#define CERT   "cert"
 #define HIDDEN '.'
 
-static char folder[256], keys_path[300], pair_path[300];
+static char folder[256], keys_path[300], pair_path[300], cert_path[300], fingerprint[SEAL_FINGERPRINT_MAX];
 static struct {
     bool boxed, given; /* sealed under the keys, and to the pair */
     char box[ROOM], letter[ROOM];
@@ -28,6 +30,7 @@ static int prepare(const char *dir)
     snprintf(folder, sizeof folder, "%s", dir);
     snprintf(keys_path, sizeof keys_path, "%s/" KEYS, dir);
     snprintf(pair_path, sizeof pair_path, "%s/" PAIR, dir);
+    snprintf(cert_path, sizeof cert_path, "%s/" CERT, dir);
     return 0;
 }
 
@@ -100,10 +103,20 @@ static int read_letter(const struct seal_pair *pair, struct err *err)
     return is_plain(&plain) ? 0 : err_set(err, ERR_CORRUPT, "another text came out of the letter");
 }
 
+static int show_cert(struct err *err)
+{
+    struct seal_cert cert;
+    if (seal_cert_open(&cert, cert_path, err) < 0)
+        return -1;
+    memcpy(fingerprint, cert.fingerprint, sizeof fingerprint);
+    seal_cert_wipe(&cert);
+    return 0;
+}
+
 static int run(struct err *err)
 {
     struct seal_pair *pair = NULL;
-    int rc = use_keys(err);
+    int rc = use_keys(err) < 0 ? -1 : show_cert(err);
     if (rc == 0)
         rc = seal_pair_open(&pair, pair_path, true, err);
     if (rc == 0)
@@ -117,7 +130,7 @@ static bool nothing_else(void)
     DIR *d = opendir(folder);
     bool well = d != NULL;
     for (struct dirent *e; d && (e = readdir(d));) {
-        if (e->d_name[0] == HIDDEN || str_eq(e->d_name, KEYS) || str_eq(e->d_name, PAIR))
+        if (e->d_name[0] == HIDDEN || str_eq(e->d_name, KEYS) || str_eq(e->d_name, PAIR) || str_eq(e->d_name, CERT))
             continue;
         fprintf(stderr, "%s is left over\n", e->d_name);
         well = false;
@@ -125,6 +138,15 @@ static bool nothing_else(void)
     if (d)
         closedir(d);
     return well;
+}
+
+/* Others know a node by it. */
+static bool has_its_cert(struct err *err)
+{
+    struct seal_cert cert;
+    bool same = seal_cert_open(&cert, cert_path, err) == 0 && str_eq(cert.fingerprint, fingerprint);
+    seal_cert_wipe(&cert);
+    return same;
 }
 
 /* A file that is there is whole: it is opened without being made. */
@@ -138,9 +160,11 @@ static bool check(bool succeeded)
         well = seal_keys_open(&keys, keys_path, false, &err) == 0 && open_one(keys, &err) == 0;
     if (well && sealed.given)
         well = seal_pair_open(&pair, pair_path, false, &err) == 0 && read_letter(pair, &err) == 0;
+    if (well && *fingerprint)
+        well = has_its_cert(&err);
     if (!well)
-        fprintf(stderr, "what was sealed is lost: %s\n", err.text);
-    if (succeeded && !(sealed.boxed && sealed.given))
+        fprintf(stderr, "what was sealed, or shown, is lost: %s\n", err.text);
+    if (succeeded && !(sealed.boxed && sealed.given && *fingerprint))
         well = false;
     seal_keys_free(keys);
     seal_pair_free(pair);
