@@ -381,12 +381,12 @@ class Fleet:
             data = [json.loads(line[5:]) for line in answer if line.startswith(b"data:")]
         return b"".join(base64.b64decode(d["data"]) for d in data if "data" in d).decode()
 
-    def await_end(self, job_id):
+    def await_end(self, job_id, patience=PATIENCE):
         """The job as it ended."""
         def ended():
             found = self.job(job_id)["job"]
             return found if found["finished_ms"] else None
-        return eventually(f"{job_id} to end", ended)
+        return eventually(f"{job_id} to end", ended, patience)
 
     def close(self):
         for p in [p for n in self.nodes for p in (n.process, n.engine)] + [*self.servers, self.balancer]:
