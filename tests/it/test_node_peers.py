@@ -1,12 +1,15 @@
 """Nodes that fetch from each other what an origin has: only after that has let them, only its bytes, and else from it."""
 import base64
+import contextlib
 import hashlib
 import http.client
+import http.server
 import json
 import os
 import random
 import re
 import ssl
+import threading
 import urllib.parse
 
 import pytest
@@ -422,6 +425,82 @@ def test_another_key_behind_a_peers_address_is_not_talked_to(market, model):
     record = market.run(1, hf(), "model.bin", model)
     assert (record["bytes_from_peers"], record["peers_failed"]) == (0, 1)
     assert market.relays[0].bytes_down - before < 1 << 16
+
+
+def test_a_peer_that_stops_in_the_middle_is_given_up(market, model):
+    """Its connections stay; nothing comes any more."""
+    market.node(), market.node()
+    held(market, model, hf())
+    before = sent(market.hub)
+    market.relays[0].hold(SIZE // 2)
+    record = market.run(1, hf(), "model.bin", model)
+    assert record["peers_failed"] == 1 and 0 < record["bytes_from_peers"] < SIZE
+    assert sent(market.hub) > before + 3
+
+
+class Between:
+    """Stands between a node and the server, and may change what `locate` answers."""
+
+    def __init__(self, url, change):
+        outer, self.located, self.mu = self, 0, threading.Lock()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                upstream = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=60)
+                upstream.request("POST", self.path, body, {k: self.headers[k] for k in ("Authorization", "Content-Type") if self.headers[k]})
+                answer = upstream.getresponse()
+                data = answer.read()
+                upstream.close()
+                if self.path.endswith("/locate") and json.loads(data).get("peers"):
+                    with outer.mu:
+                        outer.located += 1
+                        data = json.dumps(change(outer.located, json.loads(data))).encode()
+                self.send_response(answer.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                with contextlib.suppress(OSError):  # a node that was killed meanwhile
+                    self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+def spoilt(answer, **fields):
+    return {**answer, "peers": {d: [{**p, **{k: f(p[k]) for k, f in fields.items()}} for p in peers] for d, peers in answer["peers"].items()}}
+
+
+def swapped(text):
+    return text[:-1] + ("0" if text[-1] != "0" else "1")
+
+
+def test_a_grant_whose_time_is_over_is_renewed(market, model):
+    between = Between(market.fleet.url, lambda n, answer: spoilt(answer, token=swapped) if n == 1 else answer)
+    market.node(), market.node(url=between.url)
+    held(market, model, hf())
+    record = market.run(1, hf(), "model.bin", model)
+    assert record["peers_failed"] == 0 and SIZE <= record["bytes_from_peers"] < SIZE + 4096, "and a few refusals"
+    assert between.located == 2
+
+
+@pytest.mark.parametrize("fields", [{"token": swapped}, {"fingerprint": swapped}, {"address": lambda a: "peer.example:7481"},
+                                    {"address": lambda a: "127.0.0.1:1"}, {"token": lambda t: "a b"}, {"fingerprint": lambda f: ""}],
+                         ids=["grants", "keys", "names", "closed", "odd", "none"])
+def test_peers_that_are_wrongly_named_are_done_without(market, model, fields):
+    between = Between(market.fleet.url, lambda n, answer: spoilt(answer, **fields))
+    market.node(), market.node(url=between.url)
+    held(market, model, hf())
+    before = market.relays[0].bytes_down
+    assert market.run(1, hf(), "model.bin", model)["bytes_from_peers"] == 0
+    assert market.relays[0].bytes_down - before < 1 << 17
 
 
 def test_a_node_killed_while_it_fetches_from_a_peer_goes_on_after_its_restart(market):
