@@ -442,7 +442,7 @@ class Between:
     """Stands between a node and the server, and may change what `locate` answers."""
 
     def __init__(self, url, change):
-        outer, self.located, self.mu = self, 0, threading.Lock()
+        outer, self.located, self.asked, self.mu = self, 0, 0, threading.Lock()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -454,6 +454,7 @@ class Between:
                 answer = upstream.getresponse()
                 data = answer.read()
                 upstream.close()
+                outer.asked += self.path.endswith("/locate")
                 if self.path.endswith("/locate") and json.loads(data).get("peers"):
                     with outer.mu:
                         outer.located += 1
@@ -489,6 +490,19 @@ def test_a_grant_whose_time_is_over_is_renewed(market, model):
     record = market.run(1, hf(), "model.bin", model)
     assert record["peers_failed"] == 0 and SIZE <= record["bytes_from_peers"] < SIZE + 4096, "and a few refusals"
     assert between.located == 2
+
+
+def test_of_a_confidential_job_the_server_is_asked_nothing(market, berth):
+    between = Between(market.fleet.url, lambda n, answer: answer)
+    market.node(url=between.url)
+    env = {"BERTH_SERVER_URL": market.fleet.urls[0], "BERTH_TOKEN": market.fleet.poster.token}
+    for name, flags, asked in (("owner/sealed", ["--confidential"], False), ("owner/open", [], True)):
+        data = content(name, 2 << 20)
+        market.hub.repo("models", name).commit({"model.bin": Lfs(data)})
+        job = fleet.tiny_job({"sum": "/data/model.bin"}, inputs=[{"Target": "/data", "Source": hf(repo=name)}])
+        done = berth("job", "post", "--market", market.fleet.market, *flags, "--follow", "--file", berth.job(job), env=env)
+        assert done.code == 0 and sha256(data) in done.text, done
+        assert (between.asked > 0) == asked
 
 
 @pytest.mark.parametrize("fields", [{"token": swapped}, {"fingerprint": swapped}, {"address": lambda a: "peer.example:7481"},
