@@ -84,6 +84,16 @@ void market_listen_free(struct market_listener *l);
  * idempotency keys. Bounded work; `more`: call again at once, else within a second or so. Any number of servers may. */
 int market_tick(struct market *m, bool *more, struct err *err);
 
+/* Seal anew what was sealed under a key that is not the key file's first any more; once a pass over all is done, no
+ * value needs the older keys but those that can't be opened, and those that a server with an older file still seals.
+ * Begin with a pass of zeros; bounded work, `more`: call again. After an error the same pass goes on. */
+struct market_reseal {
+    unsigned column;
+    char row[MARKET_ADDRESS_MAX];
+    uint64_t renewed, closed; /* values: sealed anew; that no key in the file opens */
+};
+int market_reseal(struct market *m, struct market_reseal *pass, bool *more, struct err *err);
+
 /* ---- Who calls */
 
 /* X(name, word, letter in the token) */

@@ -118,6 +118,9 @@ int token_make(struct market *m, const struct market_token_opts *o, const char *
 int seal_json(const struct market *m, const json_t *value, const char *of, const char *name, struct buf *out,
               struct err *err);
 json_t *unseal_json(const struct market *m, struct span sealed, const char *of, const char *name, struct err *err);
+/* Open what any key of the file sealed, and append it sealed under the first one. */
+int seal_anew(const struct market *m, struct span sealed, const char *of, const char *name, struct buf *out,
+              struct err *err);
 /* The secrets that `definition` (of spec_to_json()) names, by name, from the job they came from: {NAME: VALUE}. */
 json_t *job_secrets(const struct job *job, const json_t *definition, struct err *err);
 

@@ -38,6 +38,20 @@ json_t *unseal_json(const struct market *m, struct span sealed, const char *of, 
     return value;
 }
 
+int seal_anew(const struct market *m, struct span sealed, const char *of, const char *name, struct buf *out,
+              struct err *err)
+{
+    char bound[BINDING_MAX];
+    struct span to = binding(bound, of, name);
+    struct buf plain;
+    buf_init(&plain, SECRETS_MAX);
+    int rc = seal_open(m->opts.keys, sealed, to, &plain, err);
+    if (rc == 0)
+        rc = seal_box(m->opts.keys, buf_span(&plain), to, out, err);
+    seal_wipe(&plain);
+    return rc;
+}
+
 void market_secrets_free(json_t *secrets)
 {
     if (!secrets)

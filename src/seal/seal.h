@@ -2,7 +2,7 @@
  *
  * A *key file* is text, mode 0600: "berth-keys 1", then one key a line, the current one first. All servers of a fleet
  * share it. To rotate, put a new line on top (seal_keys_rotate()): what was sealed before can still be opened, and is
- * sealed anew when it is written again.
+ * known as stale (seal_is_stale()) to whoever seals it anew.
  *
  * A sealed value is XChaCha20-Poly1305 under the current key with a random nonce, bound to associated data (what it is
  * and whose: moved to another job, it does not open). Its first bytes are a format version and the key's id.

@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 
 #define THREADS_DEFAULT  8
@@ -81,16 +82,36 @@ void server_give(struct server *s, struct market *m, bool broken)
 
 /* --- what goes on by itself --------------------------------------------------------------------------------------- */
 
+/* One pass after each start: keys come with one. */
+static int reseal(struct market *m, struct market_reseal *pass, bool *due, struct err *err)
+{
+    if (!*due)
+        return 0;
+    if (market_reseal(m, pass, due, err) < 0)
+        return -1;
+    if (!*due && pass->renewed > 0)
+        log_warn("server",
+                 "secrets sealed anew under the newest key: %" PRIu64 " (older keys can go, once no server uses them)",
+                 pass->renewed);
+    if (!*due && pass->closed > 0)
+        log_warn("server", "secrets that no key of the key file opens: %" PRIu64, pass->closed);
+    return 0;
+}
+
 /* Housekeeping, on a connection of its own; what is wrong with the database is said once, not once a second. */
 static void *ticker(void *arg)
 {
     struct server *s = arg;
     struct market *m = NULL;
-    bool trouble = false;
+    struct market_reseal pass = {0};
+    bool trouble = false, stale = true;
     for (;;) {
         struct err err = ERR_INIT, over = ERR_INIT;
         bool more = false;
         int rc = m || open_market(s, &m, &err) == 0 ? market_tick(m, &more, &err) : -1;
+        if (rc == 0)
+            rc = reseal(m, &pass, &stale, &err);
+        more |= rc == 0 && stale;
         if (rc < 0) {
             market_free(m);
             m = NULL;

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from conftest import BERTH, Berth
+from fleet import eventually
 from serving import JOBS, MARKET, OPENAPI, Client, Databases, Server, in_background, job, operations, ref
 from test_guides import commands
 
@@ -264,7 +265,7 @@ def test_secrets_come_back_to_nobody_but_the_holder(server):
         assert not file.is_file() or b"very-private" not in file.read_bytes(), file
 
 
-def test_a_new_key_seals_what_comes_and_the_old_one_opens_what_was(tmp_path):
+def test_a_new_key_seals_what_comes_and_anew_what_was_there(tmp_path):
     server = Server(tmp_path / "s").market()
     poster, node = server.client("poster"), server.node()
 
@@ -281,6 +282,11 @@ def test_a_new_key_seals_what_comes_and_the_old_one_opens_what_was(tmp_path):
     server.start()
     poster.at = node.at = server.operator.at
     post("of-after")
+    eventually("the older secret to be sealed anew", lambda: "newest key: 1" in server.said)
+    assert server.end() == 0
+    (server.state / "keys").write_text("\n".join(after[:2]) + "\n")  # now the older keys can go
+    server.start()
+    poster.at = node.at = server.operator.at
     assert {c["credentials"]["secret_access_key"] for c in node.claim(2)} == {"of-before", "of-after"}
     assert server.end() == 0
     none = subprocess.run([BERTH, "serve", "--state-dir", tmp_path / "none", "--new-key"], env=server.env, capture_output=True, text=True, check=False)
