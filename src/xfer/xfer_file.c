@@ -210,7 +210,7 @@ void file_learn_size(struct xfer_file *f, uint64_t size)
     pthread_mutex_unlock(&f->mu);
 }
 
-void file_part_arrived(struct xfer_file *f, uint64_t part)
+bool file_part_arrived(struct xfer_file *f, uint64_t part, unsigned epoch)
 {
     struct xfer *x = f->x;
     struct err err = ERR_INIT;
@@ -220,15 +220,17 @@ void file_part_arrived(struct xfer_file *f, uint64_t part)
     if (map && partmap_mark(map, part, &err) < 0) {
         err_wrap(&err, "%s: part map", f->name);
         file_fail(f, &err);
-        return;
+        return true;
     }
     pthread_mutex_lock(&x->shared.mu);
-    bool last = sched_part_done(&f->sched, part) && !f->ended;
+    bool known = atomic_load(&f->epoch) == epoch; /* else it is no part of the file as it is cut now */
+    bool last = known && sched_part_done(&f->sched, part) && !f->ended;
     pthread_mutex_unlock(&x->shared.mu);
     if (last)
         file_complete(f);
-    else
+    else if (known)
         file_front_grew(f);
+    return known;
 }
 
 /* ---- credentials ---- */

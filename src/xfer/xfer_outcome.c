@@ -286,8 +286,10 @@ static void part_done(struct exchange *ex)
     learn_moved(ex);
     if (stream)
         file_learn_size(f, bytes);
-    file_part_arrived(f, part);
-    retire(ex);
+    if (file_part_arrived(f, part, ex->epoch))
+        retire(ex);
+    else
+        retire_unused(ex);
 }
 
 static bool body_is_short(struct exchange *ex)

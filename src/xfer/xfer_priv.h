@@ -234,7 +234,8 @@ void file_ref_locked(struct xfer_file *f);
 void file_unref(struct xfer_file *f);
 void file_fail(struct xfer_file *f, struct err *err); /* the first failure counts; consumes err */
 void file_fail_locked(struct xfer_file *f, struct err *err);
-void file_part_arrived(struct xfer_file *f, uint64_t part);
+/* false: the file was cut anew since that epoch, and its bytes count for nothing. */
+bool file_part_arrived(struct xfer_file *f, uint64_t part, unsigned epoch);
 void file_refresh(struct xfer_file *f);
 
 void file_free(struct xfer_file *f);

@@ -163,11 +163,12 @@ static int no_ranges(struct xrig *r, const struct ask *ask, struct buf *out)
 static void digests_outlive_the_fall_back_to_one_stream(void **state)
 {
     static const enum digest_kind kinds[] = {DIGEST_SHA256, DIGEST_CRC32C};
-    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+    enum { TIMES = 20 }; /* a part of before may come to its end in the very moment of the cut */
+    for (size_t k = 0; k < TIMES * ARRAY_LEN(kinds); k++) {
         struct xrig r;
         xrig_init(&r, state, OBJECT_SIZE);
         r.fault = no_ranges;
-        expect_full(&r, kinds[k]);
+        expect_full(&r, kinds[k % ARRAY_LEN(kinds)]);
         xrig_open(&r, &(struct xfer_opts){.threads = 2, .max_connections_host = 2});
         xrig_must_succeed(&r);
         assert_true(r.result.verified);
