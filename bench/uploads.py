@@ -17,7 +17,7 @@ class Uploads:
         self.url = facts["endpoint"]
         self.env = {"AWS_ACCESS_KEY_ID": facts["access"], "AWS_SECRET_ACCESS_KEY": facts["secret"], "AWS_DEFAULT_REGION": facts["region"],
                     "AWS_REGION": facts["region"], "AWS_ENDPOINT_URL_S3": self.url, "AWS_EC2_METADATA_DISABLED": "true",
-                    "HOME": "/nonexistent", "RCLONE_CONFIG": "/dev/null", "BERTH_CACHE_DIR": str(bench.dir / "cache")}
+                    "HOME": str(bench.dir / "home"), "RCLONE_CONFIG": "/dev/null", "BERTH_CACHE_DIR": str(bench.dir / "cache")}
         self.aws = "/usr/bin/aws" if os.access("/usr/bin/aws", os.X_OK) else "aws"
         self.s3 = boto3.resource("s3", endpoint_url=self.url, region_name=facts["region"], aws_access_key_id=facts["access"],
                                  aws_secret_access_key=facts["secret"])
