@@ -164,7 +164,7 @@ void pg_unwanted(struct pg_db *db, const struct pg_stmt *s)
 
 /* ---- Answers */
 
-/* Somebody dropped a name, made it, or changed what the statement gives: this session goes on without names. */
+/* Somebody dropped a name, made it, or changed what the statement gives: this connection goes on without names. */
 static bool is_about_names(const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);

@@ -96,6 +96,11 @@ int seal_open(const struct seal_keys *k, struct span sealed, struct span bound_t
     return 0;
 }
 
+size_t seal_keys_count(const struct seal_keys *k)
+{
+    return k->file->n;
+}
+
 bool seal_is_stale(const struct seal_keys *k, struct span sealed)
 {
     return key_of(k, sealed) != 0;

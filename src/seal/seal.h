@@ -33,6 +33,7 @@ int seal_box(const struct seal_keys *k, struct span plain, struct span bound_to,
 /* Append the plain text; wipe the buffer (seal_wipe()) after use. ERR_CORRUPT: altered, or bound to something else;
  * ERR_NOTFOUND: the key is not in the file (any more). */
 int seal_open(const struct seal_keys *k, struct span sealed, struct span bound_to, struct buf *out, struct err *err);
+size_t seal_keys_count(const struct seal_keys *k); /* the current one and the older ones */
 /* Whether it was sealed under an older key than the current one. */
 bool seal_is_stale(const struct seal_keys *k, struct span sealed);
 void seal_wipe(struct buf *secret); /* overwritten, then released */

@@ -82,19 +82,21 @@ void server_give(struct server *s, struct market *m, bool broken)
 
 /* --- what goes on by itself --------------------------------------------------------------------------------------- */
 
-/* One pass after each start: keys come with one. */
-static int reseal(struct market *m, struct market_reseal *pass, bool *due, struct err *err)
+/* One pass after each start: keys come with one. Of several servers only the first has something to do, but each says
+ * that it is through, as long as the file holds older keys. */
+static int reseal(const struct server *s, struct market *m, struct market_reseal *pass, bool *due, struct err *err)
 {
     if (!*due)
         return 0;
     if (market_reseal(m, pass, due, err) < 0)
         return -1;
-    if (!*due && pass->renewed > 0)
-        log_warn("server",
-                 "secrets sealed anew under the newest key: %" PRIu64 " (older keys can go, once no server uses them)",
-                 pass->renewed);
     if (!*due && pass->closed > 0)
         log_warn("server", "secrets that no key of the key file opens: %" PRIu64, pass->closed);
+    if (!*due && seal_keys_count(s->keys) > 1)
+        log_warn("server",
+                 "secrets sealed anew under the newest key: %" PRIu64
+                 " (once all servers have said this, older keys can go from the key file)",
+                 pass->renewed);
     return 0;
 }
 
@@ -110,7 +112,7 @@ static void *ticker(void *arg)
         bool more = false;
         int rc = m || open_market(s, &m, &err) == 0 ? market_tick(m, &more, &err) : -1;
         if (rc == 0)
-            rc = reseal(m, &pass, &stale, &err);
+            rc = reseal(s, m, &pass, &stale, &err);
         more |= rc == 0 && stale;
         if (rc < 0) {
             market_free(m);
