@@ -135,29 +135,39 @@ static struct span bearer(const struct httpd_request *req)
     return span_trim((struct span){header.p + n, header.n - n});
 }
 
-/* False: answered already. Requests without a token, and tokens that are none, count for their address: a caller with
- * a good one is never kept out by its neighbours behind the same proxy. */
+/* Before the database is asked anything: requests without a token count for their address, and so do those with one
+ * that was not good here lately. Whoever guesses costs no more look-ups than that, and a caller who is known is never
+ * kept out by its neighbours behind the same proxy. False: answered already. */
+static bool admit(struct call *c, const struct route_about *about)
+{
+    struct span token = bearer(c->req);
+    if (token.n > 0 && known_has(&c->s->known, token))
+        return true;
+    if (address_limited(c))
+        return false;
+    if (token.n > 0 || about->roles == 0)
+        return true;
+    refuse(c, 401, "unauthenticated", "this needs a token", "send it as Authorization: Bearer TOKEN");
+    return false;
+}
+
+/* False: answered already. */
 static bool authenticate(struct call *c, const struct route_about *about)
 {
     struct span token = bearer(c->req);
     struct err err = ERR_INIT;
-    if (token.n == 0) {
-        if (address_limited(c))
-            return false;
-        if (about->roles)
-            refuse(c, 401, "unauthenticated", "this needs a token", "send it as Authorization: Bearer TOKEN");
-        return about->roles == 0;
-    }
+    if (token.n == 0)
+        return true;
     if (market_token_auth(c->m, token, &c->caller, &err) < 0) {
         struct refusal r = refusal_of(err.kind);
         if (err.kind == ERR_DENIED) {
-            if (address_limited(c))
-                return false;
+            known_drop(&c->s->known, token);
             r = (struct refusal){401, "unauthenticated"};
         }
         put_error(c, &r, &err, NULL);
         return false;
     }
+    known_add(&c->s->known, token);
     c->known = true;
     if (limited(c, c->caller.token, "too many requests with this token"))
         return false;
@@ -323,6 +333,8 @@ enum httpd_verdict server_handle(void *ctx, struct httpd_request *req, struct ht
     const struct route_about *about = httpd_about(req);
     struct call c = {.s = ctx, .req = req, .resp = resp, .status = 200};
     struct err err = ERR_INIT;
+    if (!httpd_state(req) && !admit(&c, about))
+        return HTTPD_DONE;
     c.m = server_take(c.s, &err);
     if (!c.m) {
         struct refusal r = {503, "busy"};

@@ -7,6 +7,7 @@
 #include "base/cancel.h"
 #include "httpd/httpd.h"
 #include "market/market.h"
+#include "server/known.h"
 #include "server/managed.h"
 #include "server/metrics.h"
 #include "server/pages.h"
@@ -36,6 +37,7 @@ struct server {
     size_t route_count;
     struct metrics metrics;
     struct rate rate;
+    struct known known;
     struct {
         pthread_mutex_t mu;
         struct market *v[IDLE_MARKETS_MAX]; /* connections that nobody uses */
