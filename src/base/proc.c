@@ -27,7 +27,7 @@ struct launch {
     const char *cwd;
     int in_fd, out_fd, err_fd; /* all above 2, so that placing one closes no other */
     int report_fd;             /* above 2, closed by exec: the errno of a failed start goes there */
-    bool own_group;            /* so that a kill reaches what the child starts */
+    bool own_group;            /* so that a kill reaches what the child starts, and a Ctrl-C only us */
     pid_t dies_with_us;        /* our pid, 0: lives on */
 };
 
@@ -350,7 +350,8 @@ int proc_spawn(const char *const *argv, int log_fd, pid_t *pid, struct err *err)
     if (log_fd >= 0 && log < 0)
         return err_sys(err, "%s: log", argv[0]);
     int output = log < 0 ? null : log;
-    struct launch l = {.argv = argv, .in_fd = null, .out_fd = output, .err_fd = output, .dies_with_us = getpid()};
+    struct launch l = {
+        .argv = argv, .in_fd = null, .out_fd = output, .err_fd = output, .own_group = true, .dies_with_us = getpid()};
     *pid = launch(&l, err);
     return *pid < 0 ? -1 : 0;
 }

@@ -34,8 +34,8 @@ struct proc_result {
 int proc_run(const struct proc_opts *opts, struct proc_result *result, struct err *err);
 void proc_result_release(struct proc_result *r);
 
-/* A long-lived child: SIGTERM from the kernel when this process dies (PR_SET_PDEATHSIG). Output goes to `log_fd` (-1:
- * null). */
+/* A long-lived child: SIGTERM from the kernel when this process dies (PR_SET_PDEATHSIG). A Ctrl-C at the terminal is
+ * not for it, but for us, who may need it to the end. Output goes to `log_fd` (-1: null). */
 int proc_spawn(const char *const *argv, int log_fd, pid_t *pid, struct err *err);
 int proc_stop(pid_t pid, uint64_t grace_ms, struct err *err); /* SIGTERM, then SIGKILL; reaps */
 

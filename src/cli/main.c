@@ -59,16 +59,24 @@ static void on_signal(int number)
     errno = saved;
 }
 
+/* What whoever started us has ignored stays so: nohup(1), and a shell that puts us in the background. */
+static void catch(int number)
+{
+    const struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction before;
+    if (sigaction(number, NULL, &before) < 0 || before.sa_handler != SIG_IGN)
+        sigaction(number, &act, NULL);
+}
+
 static int catch_signals(struct cancel *cancel, struct err *err)
 {
     if (cancel_init(cancel, err) < 0)
         return -1;
     signal_cancel = cancel;
-    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
-    sigaction(SIGHUP, &act, NULL);
+    catch(SIGINT);
+    catch(SIGTERM);
+    catch(SIGHUP);
     sigaction(SIGPIPE, &ignore, NULL);
     return 0;
 }

@@ -247,6 +247,16 @@ static void a_stubborn_program_is_killed(void **state)
     close(ends[0]);
 }
 
+static void a_ctrl_c_does_not_reach_a_spawned_program(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    pid_t pid = -1;
+    assert_works(proc_spawn(SH("exec sleep 1000"), -1, &pid, &err), &err);
+    assert_int_equal(getpgid(pid), pid); /* terminals signal their foreground group, which is ours */
+    assert_works(proc_stop(pid, 60000, &err), &err);
+}
+
 static void stopping_what_has_ended_is_fine(void **state)
 {
     (void)state;
@@ -277,6 +287,7 @@ int main(void)
         cmocka_unit_test(a_program_that_leaves_a_sleeper_behind_still_ends),
         cmocka_unit_test(a_spawned_program_logs_and_is_stopped),
         cmocka_unit_test(a_stubborn_program_is_killed),
+        cmocka_unit_test(a_ctrl_c_does_not_reach_a_spawned_program),
         cmocka_unit_test(stopping_what_has_ended_is_fine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
