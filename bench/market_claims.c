@@ -1,8 +1,9 @@
 /* P10 and P12 of the market: claims a second by many nodes at once, and what a claim costs as the queue grows.
  *
- * market_claims URL [NODES [JOBS]]: URL as the server takes it ("sqlite:/path", "postgresql://…"), an empty database.
- * Every node is a thread with a connection of its own; it claims one execution at a time and finishes it, until the
- * queue is empty. Then, on one connection: one claim with 1, 10, … 10,000 jobs waiting. */
+ * market_claims URL [NODES [JOBS [CONNECTIONS]]]: URL as the server takes it ("sqlite:/path", "postgresql://…"), an
+ * empty database. Every node is a thread; it claims one execution at a time and finishes it, until the queue is empty.
+ * Nodes have a connection each, or share CONNECTIONS of them: a server has 2 on SQLite, and its nodes queue for them,
+ * which counts. Then, on one connection: one claim with 1, 10, … 10,000 jobs waiting. */
 #include "base/attr.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -23,8 +24,17 @@ static const char job_text[] =
     "{\"Name\":\"bench\",\"Type\":\"batch\",\"Tasks\":[{\"Name\":\"main\",\"Engine\":{\"Type\":"
     "\"docker\",\"Params\":{\"Image\":\"busybox\",\"Parameters\":[\"true\"]}}}]}";
 
+/* Connections, lent in the order in which they are asked for. */
+struct pool {
+    pthread_mutex_t mu;
+    struct market *idle[NODES_LIMIT];
+    unsigned n;
+    struct worker *first, **last; /* who waits */
+};
+
 struct bench {
     const char *url;
+    struct pool pool;
     struct seal_keys *keys;
     struct market *m;
     struct market_caller operator_, poster;
@@ -35,9 +45,11 @@ struct bench {
 
 struct worker {
     struct bench *b;
-    struct market *m;
     struct market_caller c;
     pthread_t thread;
+    struct market *m; /* lent; given, as the next two, under the lock of the pool */
+    pthread_cond_t given;
+    struct worker *next;
     uint64_t *took_us; /* of each claim that got something */
     size_t n, max;
 };
@@ -106,6 +118,50 @@ static int claim_one(struct market *m, const struct market_caller *c, uint64_t *
     return market_node_finish(m, c, &ref, &f, err) < 0 ? -1 : 1;
 }
 
+static struct market *borrow(struct worker *w)
+{
+    struct pool *p = &w->b->pool;
+    pthread_mutex_lock(&p->mu);
+    w->m = p->n > 0 ? p->idle[--p->n] : NULL;
+    if (!w->m) {
+        w->next = NULL;
+        *p->last = w;
+        p->last = &w->next;
+    }
+    while (!w->m)
+        pthread_cond_wait(&w->given, &p->mu);
+    pthread_mutex_unlock(&p->mu);
+    return w->m;
+}
+
+static void give_back(struct worker *w)
+{
+    struct pool *p = &w->b->pool;
+    pthread_mutex_lock(&p->mu);
+    struct worker *first = p->first;
+    if (first) {
+        p->first = first->next;
+        p->last = p->first ? p->last : &p->first;
+        first->m = w->m;
+        pthread_cond_signal(&first->given);
+    } else {
+        p->idle[p->n++] = w->m;
+    }
+    pthread_mutex_unlock(&p->mu);
+}
+
+/* As claim_one(), with the wait for a connection. */
+static int claim_by(struct worker *w, uint64_t *took_us, struct err *err)
+{
+    uint64_t begun_us = clock_mono_us();
+    struct market *m = borrow(w);
+    uint64_t waited_us = clock_mono_us() - begun_us;
+    int rc = claim_one(m, &w->c, took_us, err);
+    *took_us += waited_us;
+    give_back(w);
+    return rc;
+}
+
 static void *work(void *ctx)
 {
     struct worker *w = ctx;
@@ -114,7 +170,7 @@ static void *work(void *ctx)
     while (!atomic_load(&w->b->ready))
         usleep(100);
     for (int empty = 0; empty < 3 && w->n < w->max;) {
-        int rc = claim_one(w->m, &w->c, &w->took_us[w->n], &err);
+        int rc = claim_by(w, &w->took_us[w->n], &err);
         if (rc < 0) {
             fail("claim", &err);
             atomic_store(&w->b->failed, true);
@@ -152,6 +208,17 @@ static int report(struct worker *workers, unsigned nodes, uint64_t took_us)
     return 0;
 }
 
+static int open_pool(struct bench *b, unsigned connections, struct err *err)
+{
+    struct pool *p = &b->pool;
+    pthread_mutex_init(&p->mu, NULL);
+    p->last = &p->first;
+    for (; p->n < connections; p->n++)
+        if (open_market(b, &p->idle[p->n], err) < 0)
+            return -1;
+    return 0;
+}
+
 static int run_nodes(struct bench *b, unsigned nodes, unsigned jobs, struct err *err)
 {
     struct worker *workers = calloc(nodes, sizeof(*workers));
@@ -159,7 +226,8 @@ static int run_nodes(struct bench *b, unsigned nodes, unsigned jobs, struct err 
         return -1;
     for (unsigned i = 0; i < nodes; i++) {
         workers[i] = (struct worker){.b = b, .max = jobs, .took_us = calloc(jobs + 1, sizeof(uint64_t))};
-        if (!workers[i].took_us || new_node(b, i, &workers[i].c, err) < 0 || open_market(b, &workers[i].m, err) < 0)
+        pthread_cond_init(&workers[i].given, NULL);
+        if (!workers[i].took_us || new_node(b, i, &workers[i].c, err) < 0)
             return -1;
         pthread_create(&workers[i].thread, NULL, work, &workers[i]);
     }
@@ -170,11 +238,11 @@ static int run_nodes(struct bench *b, unsigned nodes, unsigned jobs, struct err 
     for (unsigned i = 0; i < nodes; i++)
         pthread_join(workers[i].thread, NULL);
     int rc = report(workers, nodes, clock_mono_us() - begun_us);
-    for (unsigned i = 0; i < nodes; i++) {
-        market_free(workers[i].m);
+    for (unsigned i = 0; i < nodes; i++)
         free(workers[i].took_us);
-    }
     free(workers);
+    while (b->pool.n > 0)
+        market_free(b->pool.idle[--b->pool.n]);
     return rc;
 }
 
@@ -245,13 +313,15 @@ int main(int argc, char **argv)
 {
     struct err err = ERR_INIT;
     if (argc < 2) {
-        fprintf(stderr, "usage: market_claims DATABASE-URL [NODES [JOBS]]\n");
+        fprintf(stderr, "usage: market_claims DATABASE-URL [NODES [JOBS [CONNECTIONS]]]\n");
         return 2;
     }
     struct bench b = {.url = argv[1]};
     unsigned nodes = number(argc > 2 ? argv[2] : NULL, NODES_DEFAULT, NODES_LIMIT);
     unsigned jobs = number(argc > 3 ? argv[3] : NULL, JOBS_DEFAULT, 1000000);
-    if (set_up(&b, &err) < 0 || run_nodes(&b, nodes, jobs, &err) < 0 || grow(&b, &err) < 0)
+    unsigned connections = number(argc > 4 ? argv[4] : NULL, nodes, NODES_LIMIT);
+    if (set_up(&b, &err) < 0 || open_pool(&b, connections, &err) < 0 || run_nodes(&b, nodes, jobs, &err) < 0 ||
+        grow(&b, &err) < 0)
         fail(argv[1], &err);
     market_free(b.m);
     job_free(b.job);
