@@ -101,7 +101,7 @@ void cli_complete(const struct strv *words, struct buf *out)
         return;
     }
     /* The next word of every command that begins with the words before the last. */
-    const char *said = "";
+    struct span said = {0};
     for (size_t i = 0; commands[i]; i++) {
         struct span rest = span_of(commands[i]->about.name), word;
         bool same = true;
@@ -110,9 +110,9 @@ void cli_complete(const struct strv *words, struct buf *out)
             same = span_eq(word, span_of(words->v[k]));
         }
         span_cut(rest, ' ', &word, &rest);
-        if (!same || word.n == 0 || !span_starts(word, last) || span_eq(word, (struct span){said, word.n}))
+        if (!same || word.n == 0 || !span_starts(word, last) || span_eq(word, said))
             continue;
-        said = word.p;
+        said = word;
         buf_addf(out, "%.*s\n", SPAN_FMT(word));
     }
 }

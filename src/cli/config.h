@@ -25,7 +25,10 @@
     X(XFER_CONNECTIONS_HOST, "xfer.max_connections_host", NUMBER, "32", "connections to one host")                     \
     X(XFER_BANDWIDTH, "xfer.bytes_per_second", BYTES, "0", "bandwidth for all downloads together; 0: unlimited")       \
     X(XFER_BUFFERS, "xfer.buffer_bytes", BYTES, "32MiB", "memory for all transfer buffers")                            \
-    X(XFER_STALL, "xfer.stall", DURATION, "30s", "a part below 1 KiB/s for so long is asked for a second time")        \
+    X(XFER_STALL, "xfer.stall", DURATION, "30s",                                                                       \
+      "silence for so long (or, of a download, less than 1 KiB/s) is not waited out, but asked again")                 \
+    X(XFER_PATIENCE, "xfer.patience", DURATION, "60s",                                                                 \
+      "a server that only refuses or fails is asked again for so long")                                                \
     X(XFER_RAW, "xfer.raw", FLAG, "true", "read large downloads without libcurl in between, where that is possible")   \
     X(XFER_PUBLIC_ONLY, "xfer.public_only", FLAG, "false", "refuse loopback, link-local and private addresses")        \
     X(XFER_ALLOW, "xfer.allow", LIST, "", "hosts and networks exempt from xfer.public_only")                           \

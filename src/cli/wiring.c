@@ -41,7 +41,10 @@ static int find_uploads_dir(struct wiring *w, struct err *err)
 
 int wiring_open_http(struct wiring *w, const struct cli *cli, struct err *err)
 {
-    struct http_opts http = {0};
+    struct http_opts http = {
+        .idle_timeout_ms = (uint32_t)config_number(cli->config, SETTING_XFER_STALL),
+        .patience_ms = (uint32_t)config_number(cli->config, SETTING_XFER_PATIENCE),
+    };
     policy_of(cli, &http.policy);
     return http_open(&w->http, &http, err);
 }
@@ -57,6 +60,7 @@ int wiring_open_transfers(struct wiring *w, const struct cli *cli, struct err *e
         .max_connections_host = (uint32_t)config_number(c, SETTING_XFER_CONNECTIONS_HOST),
         .no_raw = !config_flag(c, SETTING_XFER_RAW),
         .stall_ms = (uint32_t)config_number(c, SETTING_XFER_STALL),
+        .patience_ms = (uint32_t)config_number(c, SETTING_XFER_PATIENCE),
     };
     if (find_uploads_dir(w, err) < 0 || wiring_open_http(w, cli, err) < 0)
         return -1;

@@ -200,6 +200,7 @@ static int ask_once(struct asking *a, struct http_response *resp, struct err *er
         .sign = sign,
         .sign_ctx = a,
         .cancel = cancel_of(a),
+        .cancel_grace_ms = a->ask->makes ? S3_CLEAN_UP_MS : 0,
     };
     return http_call(a->s3->http, &req, resp, err);
 }

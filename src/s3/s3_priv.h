@@ -70,6 +70,7 @@ struct s3_ask {
     unsigned tries;           /* 0: as http_call() has it */
     uint32_t idle_timeout_ms; /* likewise */
     bool cleaning_up;         /* goes on when all else was cancelled, for a while */
+    bool makes;               /* something that must be known to be undone: once asked, its answer is awaited */
 };
 #define S3_ASK_HEADERS_MAX 8
 #define S3_CLEAN_UP_MS     15000

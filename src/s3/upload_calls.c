@@ -9,10 +9,9 @@
 
 #include <stdio.h>
 
-#define QUERY_MAX        ((size_t)8 << 10)
-#define COMPLETE_TRIES   5
-#define HASTY_TRIES      2               /* where somebody waits for the answer who can come again */
-#define BUSY_PATIENCE_MS UINT64_C(60000) /* with a server that asks to slow down, beyond what tries take */
+#define QUERY_MAX      ((size_t)8 << 10)
+#define COMPLETE_TRIES 5
+#define HASTY_TRIES    2 /* where somebody waits for the answer who can come again */
 
 /* ---- headers ---- */
 
@@ -60,7 +59,7 @@ static int ask(struct s3 *s3, const struct s3_ask *ask_for, struct http_response
     if (s3_exchange(s3, ask_for, NULL, resp, err) < 0)
         return -1;
     while (is_busy(resp) && ask_for->tries != HASTY_TRIES && !ask_for->cleaning_up &&
-           clock_mono_ms() - start < BUSY_PATIENCE_MS) {
+           clock_mono_ms() - start < http_patience_ms(s3->http)) {
         http_response_release(resp);
         if (s3_exchange(s3, ask_for, NULL, resp, err) < 0)
             return -1;
@@ -179,7 +178,8 @@ static int create_once(struct s3 *s3, const char *key, const struct s3_put_opts 
                              .query = SPAN_LIT("uploads="),
                              .headers = h.v,
                              .header_count = h.n,
-                             .tries = tries};
+                             .tries = tries,
+                             .makes = true};
     if (ask(s3, &a, &resp, &f, err) < 0)
         return -1;
     bool ok = s3_ok(resp.status), again = !ok && known == SUMS_UNKNOWN && refuses_sums(&f);

@@ -43,6 +43,8 @@ static int copy_policy(struct http *h, const struct xfer_policy *from, struct er
 static int copy_opts(struct http *h, const struct http_opts *opts, struct err *err)
 {
     h->max_connections = opts->max_connections ? opts->max_connections : HTTP_MAX_CONNECTIONS_DEFAULT;
+    h->idle_timeout_ms = opts->idle_timeout_ms ? opts->idle_timeout_ms : HTTP_IDLE_TIMEOUT_MS;
+    h->patience_ms = opts->patience_ms ? opts->patience_ms : HTTP_PATIENCE_MS;
     if (copy(&h->unix_socket, opts->unix_socket, err) < 0 || copy_policy(h, &opts->policy, err) < 0 ||
         copy(&h->client_cert, opts->client_cert, err) < 0 || copy(&h->client_key, opts->client_key, err) < 0)
         return -1;
@@ -69,6 +71,11 @@ int http_open(struct http **out, const struct http_opts *opts, struct err *err)
     *out = h;
     h = NULL;
     return 0;
+}
+
+uint32_t http_patience_ms(const struct http *h)
+{
+    return h->patience_ms;
 }
 
 static void slot_free(struct http_slot *slot)

@@ -22,11 +22,16 @@ struct http_opts {
     const char *client_cert, *client_key; /* PEM files for TLS to an engine; NULL: none */
     const char *user_agent;               /* NULL: "berth/<version>" */
     uint32_t max_connections;             /* kept for reuse; 0: 32 */
+    uint32_t idle_timeout_ms;             /* of requests that don't set their own; 0: 30,000 */
+    uint32_t patience_ms;                 /* no further try once so much was waited between them; 0: 60,000 */
 };
 
 /* The first one in a process sets up libcurl, and SIGPIPE to be ignored where nobody handles it. */
 int http_open(struct http **out, const struct http_opts *opts, struct err *err);
 void http_free(struct http *h);
+
+/* For callers with loops of their own around http_call(). */
+uint32_t http_patience_ms(const struct http *h);
 
 struct http_header {
     const char *name; /* any case */
@@ -70,7 +75,7 @@ struct http_request {
     void *ctx;                   /* for read_body and on_body */
     size_t body_max;             /* most bytes of an answer kept in response.body; 0: 4 MiB. Above: ERR_LIMIT */
     uint32_t connect_timeout_ms; /* 0: 20,000 */
-    uint32_t idle_timeout_ms;    /* no byte for so long: ERR_TIMEOUT; 0: 30,000; UINT32_MAX: none (log streams) */
+    uint32_t idle_timeout_ms;    /* no byte for so long: ERR_TIMEOUT; 0: of http_opts; UINT32_MAX: none (log streams) */
     uint32_t total_timeout_ms;   /* 0: none */
     unsigned tries;              /* 0: 5; 1 for what must not be repeated */
     bool keep_redirects;         /* 3xx is given back instead of followed */
@@ -80,6 +85,9 @@ struct http_request {
                 struct err *err);
     void *sign_ctx;
     const struct cancel *cancel;
+    /* For what the server makes and the caller must know of to undo it: a request under way is not given up before it
+     * was answered or this time has passed since CANCEL_STOP. CANCEL_KILL ends it all the same. 0: at once. */
+    uint32_t cancel_grace_ms;
 };
 
 /* 0: an answer came, whatever its status (look at it; release it); -1: none could be had, `resp` is empty, and the

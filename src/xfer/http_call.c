@@ -48,7 +48,7 @@ static int take_body(struct http_exchange *x, const void *p, size_t n, struct er
 static struct http_exchange first_exchange(struct call *c, const struct url *url)
 {
     const struct http_request *req = c->req;
-    uint32_t idle = req->idle_timeout_ms ? req->idle_timeout_ms : HTTP_IDLE_TIMEOUT_MS;
+    uint32_t idle = req->idle_timeout_ms ? req->idle_timeout_ms : c->http->idle_timeout_ms;
     return (struct http_exchange){
         .http = c->http,
         .req = req,
@@ -108,9 +108,8 @@ static int try_once(struct call *c, enum xfer_failure *failure, struct err *err)
     }
 }
 
-static uint64_t choose_delay(struct call *c, unsigned attempt, bool answered)
+static uint64_t choose_delay(struct call *c, unsigned attempt, uint64_t asked)
 {
-    uint64_t asked = answered ? http_response_wait_ms(c->resp) : 0;
     struct http *h = c->http;
     pthread_mutex_lock(&h->shared.mu);
     uint64_t delay = retry_delay_ms(attempt, asked, &h->shared.rng);
@@ -150,13 +149,16 @@ static unsigned tries_of(const struct http_request *req)
 static int call_until_final(struct call *c, struct err *err)
 {
     unsigned tries = tries_of(c->req);
+    uint64_t waited_ms = 0; /* but for what the server asked for */
     for (unsigned attempt = 0;; attempt++) {
         struct err why = ERR_INIT;
         enum xfer_failure failure;
         bool answered = try_once(c, &failure, &why) == 0;
         bool again = answered ? retry_status(c->resp->status) : failure == XFER_FAILURE_PASSING;
-        uint64_t delay_ms = again ? choose_delay(c, attempt, answered) : 0;
-        if (c->deadline_ms && clock_mono_ms() + delay_ms >= c->deadline_ms)
+        uint64_t asked = again && answered ? http_response_wait_ms(c->resp) : 0;
+        uint64_t delay_ms = again ? choose_delay(c, attempt, asked) : 0;
+        waited_ms += asked ? 0 : delay_ms;
+        if (waited_ms > c->http->patience_ms || (c->deadline_ms && clock_mono_ms() + delay_ms >= c->deadline_ms))
             again = false;
         if (!again || attempt + 1 >= tries)
             return answered ? 0 : name_request(c->req, attempt + 1, &why, err);

@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <string.h>
 
+#define LOOK_MS UINT64_C(100) /* a second signal only raises the level of what is readable already */
+
 /* ---- the request ---- */
 
 static bool has_body(const struct http_request *req)
@@ -372,14 +374,33 @@ static int time_left(struct http_exchange *x, uint64_t *ms, struct err *err)
     return 0;
 }
 
+/* Whether a cancelled exchange may still wait for its answer, and until when. */
+static bool has_grace(struct http_exchange *x, enum cancel_level level, uint64_t *ms)
+{
+    uint64_t now = clock_mono_ms();
+    if (!x->req->cancel_grace_ms || level >= CANCEL_KILL)
+        return false;
+    if (!x->grace_end_ms)
+        x->grace_end_ms = now + x->req->cancel_grace_ms;
+    if (now >= x->grace_end_ms)
+        return false;
+    if (*ms > LOOK_MS)
+        *ms = LOOK_MS;
+    return true;
+}
+
 int http_exchange_wait(struct http_exchange *x, struct err *err)
 {
+    const struct cancel *cancel = x->req->cancel;
+    enum cancel_level level = cancel_level_of(cancel);
     uint64_t ms;
-    if (cancel_check(x->req->cancel, err) < 0 || time_left(x, &ms, err) < 0)
+    if (time_left(x, &ms, err) < 0)
         return -1;
-    struct curl_waitfd cancelled = {.fd = x->req->cancel ? x->req->cancel->event_fd : -1, .events = CURL_WAIT_POLLIN};
-    CURLMcode mc =
-        curl_multi_poll(x->slot->multi, x->req->cancel ? &cancelled : NULL, x->req->cancel ? 1 : 0, (int)ms, NULL);
+    if (level != CANCEL_NONE && !has_grace(x, level, &ms))
+        return cancel_check(cancel, err);
+    struct curl_waitfd cancelled = {.fd = cancel ? cancel->event_fd : -1, .events = CURL_WAIT_POLLIN};
+    bool watched = cancel && level == CANCEL_NONE; /* once raised it stays readable */
+    CURLMcode mc = curl_multi_poll(x->slot->multi, watched ? &cancelled : NULL, watched ? 1 : 0, (int)ms, NULL);
     if (mc != CURLM_OK)
         return err_set(err, ERR_SYSTEM, "libcurl: %s", curl_multi_strerror(mc));
     return 0;

@@ -16,6 +16,7 @@
 #define HTTP_MAX_CONNECTIONS_DEFAULT 32
 #define HTTP_BODY_MAX_DEFAULT        (4u * 1024 * 1024)
 #define HTTP_IDLE_TIMEOUT_MS         30000
+#define HTTP_PATIENCE_MS             60000
 #define HTTP_REQUEST_HEADERS_MAX     128
 #define HTTP_HEADS_MAX               16         /* 1xx answers before the final one, and that one */
 #define HTTP_LARGE_BODY              (1u << 20) /* from here on a larger buffer pays */
@@ -39,7 +40,7 @@ struct http {
     struct xfer_policy policy; /* with strings of its own */
     struct strv allow;
     char *ca_file, *unix_socket, *client_cert, *client_key, *user_agent;
-    uint32_t max_connections;
+    uint32_t max_connections, idle_timeout_ms, patience_ms;
     http_wait_fn *wait;
     void *wait_ctx;
 
@@ -78,6 +79,7 @@ struct http_exchange {
     struct curl_slist *fields; /* request headers, kept until the exchange is over */
     uint64_t sent;             /* of the body */
     uint64_t last_byte_ms;     /* in either direction */
+    uint64_t grace_end_ms;     /* of a cancelled request whose answer is awaited; 0: not cancelled */
     bool connected;            /* the idle limit counts from then */
     bool head_done;
     unsigned heads;       /* interim ones included */

@@ -67,7 +67,7 @@ static struct http_stream *stream_new(struct http *h, const struct http_request 
     s->req.tries = 1;
     http_response_init(&s->resp, HTTP_STREAM_ERROR_MAX);
     buf_init(&s->pending, HTTP_STREAM_BUFFER + CURL_MAX_WRITE_SIZE);
-    uint32_t idle = req->idle_timeout_ms ? req->idle_timeout_ms : HTTP_IDLE_TIMEOUT_MS;
+    uint32_t idle = req->idle_timeout_ms ? req->idle_timeout_ms : h->idle_timeout_ms;
     s->exchange = (struct http_exchange){
         .http = h,
         .req = &s->req,

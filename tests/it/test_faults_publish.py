@@ -93,7 +93,7 @@ def test_F12_parts_that_are_cut_off_are_sent_again(berth, server, bucket, folder
 
 def test_F12_an_upload_that_always_breaks_ends_after_bounded_tries_and_leaves_nothing(berth, server, bucket, folder):
     server.rule(op="part", read=1000)
-    done = publish(berth, server, folder, timeout=180)
+    done = publish(berth, server, folder, "r/x.tar.gz", "--set=xfer.patience=3s")
     assert done.code == 1 and "part" in done.errors and bucket.objects == {} and bucket.uploads == {}, done
     tries = 10
     assert len(server.asked(op="part")) <= 4 * tries * 2, server.told()  # twice: kept connections that turn out dead

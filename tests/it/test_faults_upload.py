@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from faults.kit import PART, server  # noqa: F401 (a fixture)
+from faults.kit import PART, server, sets  # noqa: F401 (a fixture)
 
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
 PARTS = 5
@@ -27,8 +27,12 @@ def folder(berth):
     return path
 
 
-def publish(berth, server, folder, **more):
-    return berth("publish", "--no-progress", folder, f"s3://b/r/x.tar.gz,opt=endpoint={server.url}", env=KEYS, **more)
+def command(server, folder, **settings):
+    return ["publish", "--no-progress", *sets(**settings), folder, f"s3://b/r/x.tar.gz,opt=endpoint={server.url}"]
+
+
+def publish(berth, server, folder, **settings):
+    return berth(*command(server, folder, **settings), env=KEYS)
 
 
 def is_whole(bucket, folder, key="r/x.tar.gz"):
@@ -63,9 +67,8 @@ def test_F12_a_part_whose_answer_is_lost_is_sent_again_alone(berth, server, buck
 
 
 def test_F12_a_part_that_stalls_is_given_up_and_sent_again_alone(berth, server, bucket, folder):
-    """The limit of silence is 30 s, so this takes that long."""
-    server.rule(op="part", nth=2, take_at=1 << 20, gate="never")
-    done = publish(berth, server, folder)
+    server.rule(op="part", nth=1, take_at=1 << 20, gate="never")  # never the last, small one
+    done = publish(berth, server, folder, xfer__stall="3s")
     assert done.code == 0 and is_whole(bucket, folder), done
     assert sorted(times_sent(server).values()) == [1] * (PARTS - 1) + [2], server.told()
 
@@ -75,7 +78,7 @@ def test_F11_a_server_that_takes_its_time_gets_every_part_once(berth, server, bu
     server.rule(op="part", nth=2, hold="later")
     server.rule(op="part", delay_ms=50)
     server.rule(op="complete", nth=1, delay_ms=1000)
-    with berth.start("publish", "--no-progress", folder, f"s3://b/r/x.tar.gz,opt=endpoint={server.url}", env=KEYS) as process:
+    with berth.start(*command(server, folder), env=KEYS) as process:
         server.wait(lambda: len([r for r in server.log if r.op == "part" and (r.done or r.received)]) >= 3)
         server.release("later")
         assert process.wait(60) == 0, process.stderr.read()
@@ -83,9 +86,9 @@ def test_F11_a_server_that_takes_its_time_gets_every_part_once(berth, server, bu
     assert len(server.asked(op="complete")) == 1
 
 
-def test_F10_half_a_minute_of_refusals_is_outlasted_and_not_stormed(berth, server, bucket, folder):
-    server.rule(op="part", seconds=30, status=503, code="SlowDown")
-    done = publish(berth, server, folder, timeout=200)
+def test_F10_refusals_for_a_while_are_outlasted_and_not_stormed(berth, server, bucket, folder):
+    server.rule(op="part", seconds=5, status=503, code="SlowDown")
+    done = publish(berth, server, folder)
     assert done.code == 0 and is_whole(bucket, folder), done
     refused, tries = server.asked(op="part", status=503), 10
     assert len(refused) <= (PARTS - 1) * 2 * tries, server.told()
@@ -105,9 +108,8 @@ def test_F10_retry_after_is_waited_for(berth, server, bucket, folder, status, co
 
 
 def test_F10_a_server_that_stays_busy_is_an_error_in_the_end_and_nothing_stays(berth, server, bucket, folder):
-    """It gets a minute."""
     server.rule(op="create", status=503, code="SlowDown")
-    done = publish(berth, server, folder, timeout=240)
+    done = publish(berth, server, folder, xfer__patience="3s")
     assert done.code == 1 and "slow down" in done.errors and bucket.objects == {} and bucket.uploads == {}, done
     assert len(server.asked(op="create")) <= 60, server.told()
 
@@ -139,8 +141,19 @@ def test_F12_a_part_that_gets_no_ETag_fails_the_upload_and_leaves_nothing(berth,
 
 def test_F12_a_server_that_goes_away_is_an_error_that_names_it(berth, server, bucket, folder):
     server.rule(op="part", nth="2-", hold="never")
-    with berth.start("publish", "--no-progress", folder, f"s3://b/r/x.tar.gz,opt=endpoint={server.url}", env=KEYS) as process:
+    with berth.start(*command(server, folder, xfer__patience="3s", xfer__stall="3s"), env=KEYS) as process:
         server.wait(lambda: len([r for r in server.log if r.op == "part"]) >= 3)
         server.stop()
         errors = process.stderr.read().decode()
         assert process.wait(120) == 1 and "127.0.0.1" in errors and "part" in errors, errors
+
+
+def test_an_upload_that_is_interrupted_while_it_is_created_is_undone(berth, server, bucket, folder):
+    """Its id is in the answer, so the answer is waited for."""
+    server.rule(op="create", nth=1, hold="later")
+    with berth.start(*command(server, folder), env=KEYS) as process:
+        server.wait(lambda: [r for r in server.log if r.op == "create"])
+        process.terminate()
+        server.release("later")
+        assert process.wait(60) == 143, process.stderr.read()
+    assert bucket.uploads == {} and server.asked(op="abort") and not server.asked(op="part"), server.told()

@@ -346,6 +346,24 @@ static void the_last_answer_is_given_back_when_the_tries_are_spent(void **state)
     rig_close(&r);
 }
 
+static void tries_end_with_the_patience_but_for_waits_that_were_asked_for(void **state)
+{
+    (void)state;
+    RIG(busy, {"HTTP/1.1 503 Slow Down\r\n" EMPTY, LOOPBACK_KEEP});
+    busy.http->patience_ms = 1000;
+    must_answer(&busy, (struct http_request){.tries = 100}, 503);
+    uint64_t waited = 0;
+    for (size_t i = 0; i < busy.waits.n && i < ARRAY_LEN(busy.waits.ms); i++)
+        waited += busy.waits.ms[i];
+    assert_true(waited <= 1000 && busy.script.request_count < 100);
+    rig_close(&busy);
+    RIG(asks, {"HTTP/1.1 503 Slow Down\r\nRetry-After: 100\r\n" EMPTY, LOOPBACK_KEEP});
+    asks.http->patience_ms = 1000;
+    must_answer(&asks, (struct http_request){0}, 503);
+    assert_int_equal(asks.script.request_count, RETRY_TRIES_DEFAULT);
+    rig_close(&asks);
+}
+
 static void other_statuses_are_not_retried(void **state)
 {
     (void)state;
@@ -578,26 +596,73 @@ static enum loopback_then raise_and_hold(void *ctx, const char *request, struct 
     return LOOPBACK_HOLD;
 }
 
-static void cancelling_ends_a_call_that_waits(void **state)
+static enum loopback_then kill_and_hold(void *ctx, const char *request, struct buf *out)
 {
-    (void)state;
+    (void)request, (void)out;
+    cancel_raise(ctx, CANCEL_KILL);
+    return LOOPBACK_HOLD;
+}
+
+static enum loopback_then raise_and_answer(void *ctx, const char *request, struct buf *out)
+{
+    (void)request;
+    cancel_raise(ctx, CANCEL_STOP);
+    buf_adds(out, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nid");
+    return LOOPBACK_CLOSE;
+}
+
+/* One call that is cancelled while the server has it. */
+static int call_cancelled(loopback_answer_fn *answer, uint32_t grace_ms, struct http_response *resp, struct err *err)
+{
     struct cancel cancel;
-    struct err err = ERR_INIT;
-    assert_int_equal(cancel_init(&cancel, &err), 0);
-    struct loopback *server = loopback_start(raise_and_hold, &cancel, NULL);
+    assert_int_equal(cancel_init(&cancel, err), 0);
+    struct loopback *server = loopback_start(answer, &cancel, NULL);
     struct http_opts opts = {.policy = {.no_proxy_env = true}};
     struct http *http;
-    assert_int_equal(http_open(&http, &opts, &err), 0);
+    assert_int_equal(http_open(&http, &opts, err), 0);
     char url[64];
     snprintf(url, sizeof url, "http://127.0.0.1:%u/", loopback_port(server));
-    struct http_request req = {
-        .url = url, .cancel = &cancel, .idle_timeout_ms = UINT32_MAX, .connect_timeout_ms = AN_HOUR_MS};
-    struct http_response resp;
-    assert_int_equal(http_call(http, &req, &resp, &err), -1);
-    assert_int_equal(err.kind, ERR_CANCELLED);
+    struct http_request req = {.url = url,
+                               .cancel = &cancel,
+                               .idle_timeout_ms = UINT32_MAX,
+                               .connect_timeout_ms = AN_HOUR_MS,
+                               .cancel_grace_ms = grace_ms};
+    int rc = http_call(http, &req, resp, err);
     http_free(http);
     loopback_free(server);
     cancel_release(&cancel);
+    return rc;
+}
+
+static void cancelling_ends_a_call_that_waits(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct http_response resp;
+    assert_int_equal(call_cancelled(raise_and_hold, 0, &resp, &err), -1);
+    assert_int_equal(err.kind, ERR_CANCELLED);
+}
+
+static void an_answer_that_must_be_known_is_awaited_after_cancelling(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct http_response resp;
+    assert_int_equal(call_cancelled(raise_and_answer, AN_HOUR_MS, &resp, &err), 0);
+    assert_string_equal(buf_str(&resp.body), "id");
+    http_response_release(&resp);
+}
+
+static void but_not_for_ever_and_not_when_killed(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct http_response resp;
+    assert_int_equal(call_cancelled(raise_and_hold, 1, &resp, &err), -1);
+    assert_int_equal(err.kind, ERR_CANCELLED);
+    err = (struct err)ERR_INIT;
+    assert_int_equal(call_cancelled(kill_and_hold, AN_HOUR_MS, &resp, &err), -1);
+    assert_int_equal(err.kind, ERR_CANCELLED);
 }
 
 int main(void)
@@ -623,6 +688,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_is_not_http_is_a_protocol_error),
         cmocka_unit_test(pressure_is_retried_until_the_answer_comes),
         cmocka_unit_test(the_last_answer_is_given_back_when_the_tries_are_spent),
+        cmocka_unit_test(tries_end_with_the_patience_but_for_waits_that_were_asked_for),
         cmocka_unit_test(other_statuses_are_not_retried),
         cmocka_unit_test(one_try_means_one_request),
         cmocka_unit_test(retry_after_is_honoured_by_the_servers_own_clock),
@@ -639,6 +705,8 @@ int main(void)
         cmocka_unit_test(what_may_be_sent_once_is_not_sent_again_for_a_connection_that_died),
         cmocka_unit_test(many_threads_may_call_at_once),
         cmocka_unit_test(cancelling_ends_a_call_that_waits),
+        cmocka_unit_test(an_answer_that_must_be_known_is_awaited_after_cancelling),
+        cmocka_unit_test(but_not_for_ever_and_not_when_killed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
