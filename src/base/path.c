@@ -112,3 +112,15 @@ bool path_is_below(struct span path, struct span dir)
         dir.n--;
     return span_starts(path, dir) && path.n > dir.n + 1 && path.p[dir.n] == '/';
 }
+
+void path_link_text(const char *path, const char *to, struct buf *out)
+{
+    size_t common = 0;
+    for (size_t i = 0; path[i] && path[i] == to[i]; i++)
+        if (path[i] == '/')
+            common = i + 1;
+    for (const char *p = path + common; *p; p++)
+        if (*p == '/')
+            buf_adds(out, "../");
+    buf_adds(out, to + common);
+}

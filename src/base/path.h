@@ -22,4 +22,8 @@ int path_normalise_target(struct span target, struct buf *out, struct err *err);
 struct span path_basename(struct span path);           /* after the last slash; empty after a trailing one */
 bool path_is_below(struct span path, struct span dir); /* "/a/b" is below "/a"; "/ab" is not; equal is not */
 
+/* What a symbolic link at `path` holds that leads to `to`, both safe and below one folder: ("s/c/f", "b/x") gives
+ * "../../b/x". It leaves no folder that the two have in common. */
+void path_link_text(const char *path, const char *to, struct buf *out);
+
 #endif

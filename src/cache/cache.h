@@ -2,8 +2,9 @@
  *
  * Words. A *blob* is an immutable file of content; its id is its SHA-256 where that was computed or verified, else
  * random. An *origin* names bytes at their source (source, location, version); it leads to a blob. A *snapshot* is a
- * sorted list (path, blob); its id is the hash of that list, and its *view* is a folder of hard links that a job mounts
- * read-only. An *entry* says which snapshot an identity had, for whom, and when.
+ * sorted list (path, blob), with links from path to path where it has any; its id is the hash of that list, and its
+ * *view* is a folder of hard links that a job mounts read-only. An *entry* says which snapshot an identity had, for
+ * whom, and when.
  *
  * Promises. Nothing partial is ever visible; files and index agree after any crash; what is leased or pinned is never
  * evicted; a claimed digest alone never selects a blob; nothing outside the folder is touched; the same object wanted
@@ -114,23 +115,29 @@ void cache_fill_abandon(struct cache_fill *f, bool keep);
  * concerned. */
 int cache_fill_flush(struct cache *c, struct err *err);
 
-/* Snapshots. Files in any order, paths checked again (F1, F2); folders may repeat what files imply. */
+/* Snapshots. Files in any order, paths checked again (F1, F2); folders may repeat what files imply. A link leads to a
+ * file of the same tree, never to another link or a folder: no view leads out of itself. */
 struct cache_file {
     const char *path;
     const char *blob; /* id */
     uint64_t size;
+};
+struct cache_link {
+    const char *path, *to; /* a relative symbolic link in the view */
 };
 struct cache_tree {
     const struct cache_file *files;
     size_t file_count;
     const char *const *folders;
     size_t folder_count;
+    const struct cache_link *links;
+    size_t link_count;
 };
 /* Makes (or finds) the snapshot and its view, and leases it. ERR_REFUSED: a path that may not be; ERR_INVALID: two
- * paths that exclude one another (both are named); ERR_NOTFOUND: a blob that is not there; the error of a fill of this
- * lease that could not be indexed. */
+ * paths that exclude one another (both are named), a link to what is no file; ERR_NOTFOUND: a blob that is not there;
+ * the error of a fill of this lease that could not be indexed. */
 #define CACHE_DEPTH_MAX 120     /* folders in one another */
-#define CACHE_PATHS_MAX 4000000 /* files and folders of one snapshot */
+#define CACHE_PATHS_MAX 4000000 /* files, folders and links of one snapshot */
 int cache_snapshot_make(struct cache *c, struct cache_lease *lease, const struct cache_tree *tree,
                         char id[SNAPSHOT_ID_MAX], struct err *err);
 /* Its view: an absolute path, valid while leased. Rebuilt where it is missing. */

@@ -118,12 +118,18 @@ int writer_sync(struct cache *c, struct err *err);
 /* tree.c: the list of a snapshot, its canonical form and back. Pure. */
 #define LIST_BYTES_MAX ((size_t)768 << 20)
 struct tree_entry {
-    const char *path, *blob; /* blob NULL: a folder */
+    const char *path;
+    const char *blob; /* of a file, else NULL */
+    const char *to;   /* of a link, else NULL: the path of a file of the same list */
     uint64_t size;
 };
+static inline bool tree_is_folder(const struct tree_entry *e)
+{
+    return !e->blob && !e->to;
+}
 struct tree {
     struct tree_entry *v; /* sorted, folders only where nothing below implies them */
-    size_t n, files;
+    size_t n, files, links;
     uint64_t bytes;
 };
 int tree_sort(const struct cache_tree *in, struct tree *out, struct err *err); /* checks F1, F2 */
@@ -148,6 +154,7 @@ int view_ensure(struct cache *c, const char *id, struct err *err);
 int view_remove(struct cache *c, const char *id, struct err *err);
 int view_detach(struct cache *c, const char *id, struct err *err); /* out of the way, its files stay for who has it */
 int view_discard(struct cache *c, const char *name, struct err *err);
+int view_link_text(const struct tree_entry *link, struct buf *out, struct err *err);
 bool view_is_built(const struct cache *c, const struct snapshot_row *row);
 
 /* lost.c: blobs whose file is gone or damaged. */

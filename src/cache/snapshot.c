@@ -112,7 +112,7 @@ static int insert_row(struct cache *c, const char *id, const struct tree *t, con
         return -1;
     db_bind_text(s, 1, id);
     db_bind_i64(s, 2, (int64_t)t->files);
-    db_bind_i64(s, 3, (int64_t)(t->n - t->files));
+    db_bind_i64(s, 3, (int64_t)(t->n - t->files - t->links));
     db_bind_i64(s, 4, (int64_t)t->bytes);
     db_bind_i64(s, 5, cache_now(c));
     db_bind_i64(s, 6, VIEW_NONE);
@@ -180,12 +180,15 @@ int cache_snapshot_view(struct cache *c, const char *id, struct buf *path, struc
 static int to_cache_tree(const struct tree *t, struct arena *a, struct cache_tree *out, struct err *err)
 {
     struct cache_file *files = arena_array(a, t->files + 1, sizeof *files);
-    const char **folders = arena_array(a, t->n - t->files + 1, sizeof *folders);
-    *out = (struct cache_tree){.files = files, .folders = folders};
-    for (size_t i = 0; files && folders && i < t->n; i++) {
+    const char **folders = arena_array(a, t->n - t->files - t->links + 1, sizeof *folders);
+    struct cache_link *links = arena_array(a, t->links + 1, sizeof *links);
+    *out = (struct cache_tree){.files = files, .folders = folders, .links = links};
+    for (size_t i = 0; files && folders && links && i < t->n; i++) {
         const struct tree_entry *e = &t->v[i];
         if (e->blob)
             files[out->file_count++] = (struct cache_file){e->path, e->blob, e->size};
+        else if (e->to)
+            links[out->link_count++] = (struct cache_link){e->path, e->to};
         else
             folders[out->folder_count++] = e->path;
     }

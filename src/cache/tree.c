@@ -1,6 +1,7 @@
 /* The list of a snapshot. Canonical form: a header line, then one record an entry, in tree order: 'f' path NUL blob NUL
- * size NUL, or 'd' path NUL. In tree order '/' sorts before every other byte, so that what lies below a folder comes
- * right after it, and a file that something lies below stands right before that. Pure. */
+ * size NUL, 'd' path NUL, or 'l' path NUL path of a file NUL. In tree order '/' sorts before every other byte, so that
+ * what lies below a folder comes right after it, and a file that something lies below stands right before that. Pure.
+ */
 #include "cache/cache_priv.h"
 
 #include "base/path.h"
@@ -26,7 +27,7 @@ static int by_path(const void *a, const void *b)
 {
     const struct tree_entry *x = a, *y = b;
     int order = tree_compare(x->path, y->path);
-    return order ? order : (x->blob != NULL) - (y->blob != NULL); /* of two alike, the folder comes first */
+    return order ? order : tree_is_folder(y) - tree_is_folder(x); /* of two alike, the folder comes first */
 }
 
 static bool lies_below(const char *path, const char *folder)
@@ -64,12 +65,18 @@ static int fill_entries(const struct cache_tree *in, struct tree *out, struct er
         const struct cache_file *f = &in->files[i];
         if (check_file(f, err) < 0)
             return -1;
-        out->v[out->n++] = (struct tree_entry){f->path, f->blob, f->size};
+        out->v[out->n++] = (struct tree_entry){.path = f->path, .blob = f->blob, .size = f->size};
     }
     for (size_t i = 0; i < in->folder_count; i++) {
         if (check_path(in->folders[i], err) < 0)
             return -1;
         out->v[out->n++] = (struct tree_entry){.path = in->folders[i]};
+    }
+    for (size_t i = 0; i < in->link_count; i++) {
+        const struct cache_link *l = &in->links[i];
+        if (check_path(l->path, err) < 0 || check_path(l->to, err) < 0)
+            return -1;
+        out->v[out->n++] = (struct tree_entry){.path = l->path, .to = l->to};
     }
     return 0;
 }
@@ -81,14 +88,16 @@ static int settle_neighbours(struct tree *t, struct err *err)
     for (size_t i = 0; i < t->n; i++) {
         const struct tree_entry *e = &t->v[i], *next = i + 1 < t->n ? e + 1 : NULL;
         bool same = next && str_eq(e->path, next->path), below = next && lies_below(next->path, e->path);
-        if (same && next->blob)
-            return err_set(err, ERR_INVALID, e->blob ? "two files are to be at %s" : "%s is to be a folder and a file",
+        if (same && !tree_is_folder(next))
+            return err_set(err, ERR_INVALID,
+                           tree_is_folder(e) ? "%s is to be a folder and a file" : "two files are to be at %s",
                            e->path);
-        if (below && e->blob)
+        if (below && !tree_is_folder(e))
             return err_set(err, ERR_INVALID, "%s is to be a file and %s to lie below it", e->path, next->path);
-        if (!e->blob && (same || below))
+        if (tree_is_folder(e) && (same || below))
             continue;
         t->files += e->blob != NULL;
+        t->links += e->to != NULL;
         if (__builtin_add_overflow(t->bytes, e->size, &t->bytes) || t->bytes > INT64_MAX)
             return err_set(err, ERR_LIMIT, "%s: the sizes add up to more than can be", e->path);
         t->v[kept++] = *e;
@@ -97,18 +106,43 @@ static int settle_neighbours(struct tree *t, struct err *err)
     return 0;
 }
 
+static int by_path_alone(const void *a, const void *b)
+{
+    const struct tree_entry *x = a, *y = b;
+    return tree_compare(x->path, y->path);
+}
+
+static int check_links(const struct tree *t, struct err *err)
+{
+    for (size_t i = 0; t->links && i < t->n; i++) {
+        const struct tree_entry *link = &t->v[i], key = {.path = link->to};
+        if (!link->to)
+            continue;
+        const struct tree_entry *file = bsearch(&key, t->v, t->n, sizeof *t->v, by_path_alone);
+        if (!file || !file->blob)
+            return err_set(err, ERR_INVALID, "%s is to be a link to %s, where no file is to be", link->path, link->to);
+    }
+    return 0;
+}
+
+static bool too_many(const struct cache_tree *in)
+{
+    return in->file_count > CACHE_PATHS_MAX || in->folder_count > CACHE_PATHS_MAX - in->file_count ||
+           in->link_count > CACHE_PATHS_MAX - in->file_count - in->folder_count;
+}
+
 int tree_sort(const struct cache_tree *in, struct tree *out, struct err *err)
 {
     *out = (struct tree){0};
-    if (in->file_count > CACHE_PATHS_MAX || in->folder_count > CACHE_PATHS_MAX - in->file_count)
-        return err_set(err, ERR_LIMIT, "%zu files and %zu folders; at most %d can be in one snapshot", in->file_count,
-                       in->folder_count, CACHE_PATHS_MAX);
-    out->v = calloc(in->file_count + in->folder_count + 1, sizeof *out->v);
+    if (too_many(in))
+        return err_set(err, ERR_LIMIT, "%zu files, %zu folders and %zu links; at most %d can be in one snapshot",
+                       in->file_count, in->folder_count, in->link_count, CACHE_PATHS_MAX);
+    out->v = calloc(in->file_count + in->folder_count + in->link_count + 1, sizeof *out->v);
     if (!out->v)
         return err_nomem(err);
     if (fill_entries(in, out, err) == 0) {
         qsort(out->v, out->n, sizeof *out->v, by_path);
-        if (settle_neighbours(out, err) == 0)
+        if (settle_neighbours(out, err) == 0 && check_links(out, err) == 0)
             return 0;
     }
     tree_release(out);
@@ -126,8 +160,10 @@ int tree_encode(const struct tree *t, struct buf *out, struct err *err)
     buf_adds(out, LIST_HEADER);
     for (size_t i = 0; i < t->n; i++) {
         const struct tree_entry *e = &t->v[i];
-        buf_addc(out, e->blob ? 'f' : 'd');
+        buf_addc(out, e->blob ? 'f' : e->to ? 'l' : 'd');
         buf_add(out, e->path, strlen(e->path) + 1);
+        if (e->to)
+            buf_add(out, e->to, strlen(e->to) + 1);
         if (!e->blob)
             continue;
         buf_add(out, e->blob, strlen(e->blob) + 1);
@@ -146,9 +182,26 @@ static int take_field(struct span *rest, const char **out, struct err *err)
     return 0;
 }
 
-static int take_entry(struct span *rest, struct tree_entry *e, struct err *err)
+static int spoiled(const struct err *why, struct err *err)
+{
+    return err_set(err, ERR_CORRUPT, "the list of the snapshot: %s", why->text);
+}
+
+static int take_file(struct span *rest, struct tree_entry *e, struct err *err)
 {
     const char *size = "";
+    struct err why = ERR_INIT;
+    if (take_field(rest, &e->blob, err) < 0 || take_field(rest, &size, err) < 0)
+        return -1;
+    struct cache_file file = {.path = e->path, .blob = e->blob};
+    if (span_to_u64(span_of(size), &file.size, &why) < 0 || check_file(&file, &why) < 0)
+        return spoiled(&why, err);
+    e->size = file.size;
+    return 0;
+}
+
+static int take_entry(struct span *rest, struct tree_entry *e, struct err *err)
+{
     struct err why = ERR_INIT;
     *e = (struct tree_entry){.path = ""};
     if (take_field(rest, &e->path, err) < 0)
@@ -156,17 +209,18 @@ static int take_entry(struct span *rest, struct tree_entry *e, struct err *err)
     char kind = *e->path;
     if (kind)
         e->path++;
-    if (kind == 'd')
-        return check_path(e->path, &why) < 0 ? err_set(err, ERR_CORRUPT, "the list of the snapshot: %s", why.text) : 0;
-    if (kind != 'f')
+    switch (kind) {
+    case 'f':
+        return take_file(rest, e, err);
+    case 'l':
+        if (take_field(rest, &e->to, err) < 0)
+            return -1;
+        return check_path(e->path, &why) < 0 || check_path(e->to, &why) < 0 ? spoiled(&why, err) : 0;
+    case 'd':
+        return check_path(e->path, &why) < 0 ? spoiled(&why, err) : 0;
+    default:
         return err_set(err, ERR_CORRUPT, "the list of the snapshot has an entry of no known kind");
-    if (take_field(rest, &e->blob, err) < 0 || take_field(rest, &size, err) < 0)
-        return -1;
-    struct cache_file file = {.path = e->path, .blob = e->blob};
-    if (span_to_u64(span_of(size), &file.size, &why) < 0 || check_file(&file, &why) < 0)
-        return err_set(err, ERR_CORRUPT, "the list of the snapshot: %s", why.text);
-    e->size = file.size;
-    return 0;
+    }
 }
 
 /* Entries out of order, or excluding one another, are not what tree_encode() wrote. */
@@ -206,6 +260,7 @@ int tree_decode(struct span list, struct tree *out, struct err *err)
             goto fail;
         const struct tree_entry *e = &out->v[out->n++];
         out->files += e->blob != NULL;
+        out->links += e->to != NULL;
         if (check_order(out, err) < 0)
             goto fail;
         if (__builtin_add_overflow(out->bytes, e->size, &out->bytes)) {
@@ -213,7 +268,10 @@ int tree_decode(struct span list, struct tree *out, struct err *err)
             goto fail;
         }
     }
-    return 0;
+    struct err why = ERR_INIT;
+    if (check_links(out, &why) == 0)
+        return 0;
+    spoiled(&why, err);
 fail:
     tree_release(out);
     return -1;

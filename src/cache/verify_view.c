@@ -1,11 +1,12 @@
-/* Views against their snapshots: each file is there, and is the blob, by inode or, where the blob went on in a second
- * one, by size and content. A view that is not sound is removed, or set aside where a job has it, and built anew on its
- * next use. */
+/* Views against their snapshots: each link leads where it should, each file is there, and is the blob, by inode or,
+ * where the blob went on in a second one, by size and content. A view that is not sound is removed, or set aside where
+ * a job has it, and built anew on its next use. */
 #include "cache/cache_priv.h"
 
 #include "base/fs.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 
 static bool same_content(int a, int b, uint64_t size, const struct cancel *cancel)
@@ -41,6 +42,24 @@ static bool file_is_sound(struct cache *c, int view, const struct tree_entry *e,
     return here.st_ino == there.st_ino || same_content(file, blob, e->size, cancel);
 }
 
+static bool link_is_sound(int view, const struct tree_entry *e)
+{
+    struct err why = ERR_INIT;
+    char held[PATH_MAX];
+    AUTO_BUF text;
+    AUTO_FD link = fs_open_beneath(view, e->path, O_PATH | O_NOFOLLOW, 0, &why);
+    if (view_link_text(e, &text, &why) < 0 || link < 0)
+        return false;
+    ssize_t n = readlinkat(link, "", held, sizeof held); /* fails where it is no link */
+    return n >= 0 && span_eq((struct span){held, (size_t)n}, buf_span(&text));
+}
+
+static bool folder_is_sound(int view, const struct tree_entry *e)
+{
+    struct stat st;
+    return fstatat(view, e->path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
 static bool view_is_sound(struct cache *c, const struct snapshot_row *row, const struct tree *t,
                           const struct cancel *cancel)
 {
@@ -49,10 +68,8 @@ static bool view_is_sound(struct cache *c, const struct snapshot_row *row, const
     if (view < 0)
         return false;
     for (size_t i = 0; i < t->n && cancel_level_of(cancel) == CANCEL_NONE; i++) {
-        struct stat st;
         const struct tree_entry *e = &t->v[i];
-        if (e->blob ? !file_is_sound(c, view, e, cancel)
-                    : fstatat(view, e->path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+        if (e->blob ? !file_is_sound(c, view, e, cancel) : e->to ? !link_is_sound(view, e) : !folder_is_sound(view, e))
             return false;
     }
     return true;

@@ -1,13 +1,15 @@
-/* Views: folders of hard links, 0555, built as <id>.new and renamed. All under the lock of the view, which a second
- * maker waits for and then finds the work done. Removal renames to <id>.old first, so that nothing half removed stands
- * under the name. */
+/* Views: folders of hard links, and of symbolic links to these, 0555, built as <id>.new and renamed. All under the lock
+ * of the view, which a second maker waits for and then finds the work done. Removal renames to <id>.old first, so that
+ * nothing half removed stands under the name. */
 #include "cache/cache_priv.h"
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -70,16 +72,32 @@ static int go_to(struct stack *s, const char *path, bool folder, struct err *err
     }
 }
 
+int view_link_text(const struct tree_entry *link, struct buf *out, struct err *err)
+{
+    buf_init(out, PATH_MAX);
+    path_link_text(link->path, link->to, out);
+    return buf_check(out, link->path, err);
+}
+
+static int make_link(const struct tree_entry *link, int dir_fd, const char *name, struct err *err)
+{
+    AUTO_BUF text;
+    if (view_link_text(link, &text, err) < 0)
+        return -1;
+    return symlinkat(buf_str(&text), dir_fd, name) < 0 ? err_sys(err, "make a link in the view") : 0;
+}
+
 static int link_tree(struct cache *c, const struct tree *t, struct stack *s, struct err *err)
 {
     for (size_t i = 0; i < t->n; i++) {
         const struct tree_entry *e = &t->v[i];
-        if (go_to(s, e->path, !e->blob, err) < 0)
+        if (go_to(s, e->path, tree_is_folder(e), err) < 0)
             return -1;
-        if (!e->blob)
+        if (tree_is_folder(e))
             continue;
-        const char *slash = strrchr(e->path, '/');
-        if (blob_link(c, e->blob, s->fd[s->n - 1], slash ? slash + 1 : e->path, err) < 0)
+        const char *slash = strrchr(e->path, '/'), *name = slash ? slash + 1 : e->path;
+        int dir_fd = s->fd[s->n - 1];
+        if ((e->to ? make_link(e, dir_fd, name, err) : blob_link(c, e->blob, dir_fd, name, err)) < 0)
             return err_wrap(err, "%s", e->path);
     }
     return 0;

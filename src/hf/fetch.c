@@ -6,7 +6,7 @@
 
 #define GIT_OID_BYTES 20
 
-static size_t oid_bytes(const struct hf_file *f)
+size_t hf_oid_bytes(const struct hf_file *f)
 {
     return f->lfs ? HF_OID_MAX : GIT_OID_BYTES;
 }
@@ -14,7 +14,7 @@ static size_t oid_bytes(const struct hf_file *f)
 const char *hf_version(const struct hf_file *f, char out[HF_VERSION_MAX])
 {
     size_t n = (size_t)snprintf(out, HF_VERSION_MAX, "%s:", f->lfs ? "sha256" : "git");
-    hex_encode(out + n, f->oid, oid_bytes(f));
+    hex_encode(out + n, f->oid, hf_oid_bytes(f));
     return out;
 }
 
@@ -27,7 +27,7 @@ void hf_want(const struct hf_file *f, struct xfer_want *out)
 {
     *out = (struct xfer_want){.has_full = true, .git_blob = !f->lfs};
     out->full.kind = f->lfs ? DIGEST_SHA256 : DIGEST_SHA1;
-    memcpy(out->full.bytes, f->oid, oid_bytes(f));
+    memcpy(out->full.bytes, f->oid, hf_oid_bytes(f));
 }
 
 /* ---- what answers say ---- */
@@ -44,7 +44,7 @@ static int check_linked(const struct http_response *resp, const struct hf_file *
     if (!etag)
         return 0;
     char oid[2 * HF_OID_MAX + 1];
-    hex_encode(oid, f->oid, oid_bytes(f));
+    hex_encode(oid, f->oid, hf_oid_bytes(f));
     struct span text = span_trim(span_of(etag));
     if (text.n >= 2 && text.p[0] == '"' && text.p[text.n - 1] == '"')
         text = (struct span){text.p + 1, text.n - 2};

@@ -67,14 +67,18 @@ void hf_free(struct hf *hf);
 #define HF_OID_MAX 32
 
 struct hf_file {
-    const char *path;   /* in the repository */
-    const char *target; /* below the target: the path, or where the hub's own cache has it */
+    const char *path;   /* in the repository; hub layout: the first of those that have this content */
+    const char *target; /* where it lies below the target: at the path, or where the hub's own cache has it */
     uint64_t size;
     bool lfs; /* `oid` is a SHA-256, else a git blob id (SHA-1) */
     uint8_t oid[HF_OID_MAX];
 };
 
-/* What a source means now: the files of one commit, sorted by path, each safe to be a path, none in another's way. */
+struct hf_link {
+    const char *path, *to; /* below the target */
+};
+
+/* What a source means now: the files of one commit, sorted by target, each safe to be a path, none in another's way. */
 #define HF_FILES_MAX 1000000
 struct hf_resolution {
     struct arena *arena;
@@ -83,7 +87,11 @@ struct hf_resolution {
     const struct hf_file *files;
     size_t file_count;
     uint64_t total_bytes;
-    const char *ref_path; /* hub layout: a file below the target whose content is `commit`; NULL: none */
+    /* Hub layout, below the target; else NULL and none: */
+    const char *snapshot_path;   /* the folder of the commit */
+    const char *ref_path;        /* a file whose content is `commit`; NULL: none is due */
+    const struct hf_link *links; /* every path of the repository that was picked, to its file; sorted by path */
+    size_t link_count;
     const char **warnings;
     size_t warning_count;
 };
@@ -91,9 +99,9 @@ struct hf_resolution {
 /* Asks for the commit of `revision` (NULL: the source's own, else "main"), lists it, and picks the source's files:
  * names or globs (*, ?, [a-z], [!a-z]; all of these match '/', too). No files: all of them.
  *
- * In the layout of the hub's own cache the files are models--owner--name/snapshots/<commit>/<path> and the ref is
- * models--owner--name/refs/<revision>, under the name and the revision that the job uses. There is no blobs/ folder:
- * the hub's clients read plain files below snapshots/ as they read links to blobs.
+ * In the layout of the hub's own cache, below models--owner--name, the files are blobs/<etag> (the SHA-256 of files in
+ * large file storage, the git blob id of the others: equal content is one file), snapshots/<commit>/<path> are links to
+ * them, and the ref is refs/<revision>, under the name and the revision that the job uses.
  *
  * Errors: DENIED (token refused, gated, disabled), NOTFOUND (repository, revision, file: with near misses), TRANSIENT,
  * PROTOCOL, REFUSED (paths that may not become files), LIMIT. */

@@ -67,6 +67,12 @@ int hf_check_answer(const struct http_response *resp, const char *commit, const 
  * means nothing, with near misses. Pure. */
 int hf_select(const struct hf_file *files, size_t n, const struct job_strs *wanted, bool *chosen, struct err *err);
 
+size_t hf_oid_bytes(const struct hf_file *f);
+
+/* The targets of the resolution's files, in the order of these; in the hub's layout also the links and the ref. `files`
+ * are the resolution's, sorted by path. ERR_PROTOCOL: one content with two sizes. Pure. */
+int hf_lay_out(const struct hf *hf, struct hf_resolution *r, struct hf_file *files, struct err *err);
+
 /* Sorted by path; ERR_REFUSED or ERR_PROTOCOL for what can't become a tree of files. Pure. */
 int hf_put_in_order(struct hf_file *files, size_t n, struct err *err);
 

@@ -177,28 +177,6 @@ static int list_tree(struct resolving *v, struct err *err)
 
 /* ---- the files that are meant ---- */
 
-static const char *folder_of(struct resolving *v)
-{
-    const char *name = v->hf->src->repo + strlen(hf_kind_prefix(v->hf->kind));
-    const char *slash = strchr(name, '/');
-    if (!slash)
-        return arena_printf(v->r->arena, "%s%s", hf_kind_folder(v->hf->kind), name);
-    return arena_printf(v->r->arena, "%s%.*s--%s", hf_kind_folder(v->hf->kind), (int)(slash - name), name, slash + 1);
-}
-
-/* Where the hub's own cache would have them. A commit needs no ref. */
-static int lay_out(struct resolving *v, const char *asked_revision, struct hf_file *files, size_t n, struct err *err)
-{
-    struct hf_resolution *r = v->r;
-    const char *folder = v->hf->src->hub_layout ? folder_of(v) : NULL;
-    for (size_t i = 0; i < n; i++)
-        files[i].target =
-            folder ? arena_printf(r->arena, "%s/snapshots/%s/%s", folder, r->commit, files[i].path) : files[i].path;
-    if (folder && !hf_is_commit(span_of(asked_revision)))
-        r->ref_path = arena_printf(r->arena, "%s/refs/%s", folder, asked_revision);
-    return arena_check(r->arena, err);
-}
-
 static int pick(struct resolving *v, struct err *err)
 {
     struct hf_resolution *r = v->r;
@@ -234,8 +212,7 @@ static int resolve(struct resolving *v, struct err *err)
     if (find_commit(v, err) < 0 || list_tree(v, err) < 0 || pick(v, err) < 0)
         return -1;
     r->repo = repo_now(v);
-    const char *asked = v->hf->src->revision ? v->hf->src->revision : "main";
-    return lay_out(v, asked, v->files, r->file_count, err);
+    return hf_lay_out(v->hf, r, v->files, err);
 }
 
 int hf_resolve(struct hf *hf, const char *revision, struct hf_resolution **out, struct err *err)

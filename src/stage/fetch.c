@@ -188,7 +188,8 @@ static void count_stored(struct stage_input *in, const struct fetch *f)
         struct source_file file;
         in->source->ops->file(in->source, f->file, &file);
         pthread_mutex_lock(&in->stage->folder.mu);
-        in->stage->folder.opts->each(in->stage->folder.opts->ctx, file.path, f->result.size, file.version);
+        in->stage->folder.opts->each(in->stage->folder.opts->ctx, file.name ? file.name : file.path, f->result.size,
+                                     file.version);
         pthread_mutex_unlock(&in->stage->folder.mu);
     }
 }

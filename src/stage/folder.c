@@ -17,7 +17,7 @@ static void list_files(struct stage_input *in)
     for (size_t i = 0; i < in->source->file_count; i++) {
         struct source_file f;
         in->source->ops->file(in->source, i, &f);
-        s->folder.opts->each(s->folder.opts->ctx, f.path, f.size, f.version);
+        s->folder.opts->each(s->folder.opts->ctx, f.name ? f.name : f.path, f.size, f.version);
     }
     pthread_mutex_unlock(&s->folder.mu);
 }
@@ -45,6 +45,14 @@ int fetch_to_folder(struct stage_input *in, struct err *err)
     return fetch_files(in, err);
 }
 
+static int make_links(struct stage *s, struct err *err)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (store_folder_links(&s->in[i], err) < 0)
+            return stage_name_input(err, stage_label(s, i));
+    return 0;
+}
+
 static int open_folder(struct stage *s, const struct stage_fetch_opts *opts, struct err *err)
 {
     s->store = &store_folder;
@@ -65,6 +73,8 @@ int stage_fetch(struct stage *s, const struct stage_fetch_opts *opts, struct err
     if (open_folder(s, opts, err) < 0)
         return err_wrap(err, "fetch to %s", opts->dir);
     int rc = stage_run_inputs(s, err);
+    if (rc == 0 && !opts->dry_run)
+        rc = make_links(s, err);
     if (s->folder.dir_fd >= 0)
         unlinkat(s->folder.dir_fd, PARTIAL_FOLDER, AT_REMOVEDIR); /* stays while it holds something to resume */
     if (rc < 0 && !was_there && s->folder.dir_fd >= 0)

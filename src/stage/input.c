@@ -38,6 +38,14 @@ static void forget_plan(struct stage_input *in)
     atomic_store(&in->shown.bytes_before, atomic_load(&in->shown.group.bytes_done) + peers.bytes_done);
 }
 
+/* Marked by what no path of a file or folder is. */
+static int add_link(struct digest *d, const struct cache_link *link, struct err *err)
+{
+    if (digest_update(d, "/", 2, err) < 0 || digest_update(d, link->path, strlen(link->path) + 1, err) < 0)
+        return -1;
+    return digest_update(d, link->to, strlen(link->to) + 1, err);
+}
+
 /* The hash of the resolved list. Without a version for every file it is made unique: such lists never match. */
 static int take_fingerprint(struct stage_input *in, struct err *err)
 {
@@ -65,6 +73,8 @@ static int take_fingerprint(struct stage_input *in, struct err *err)
     }
     for (size_t i = 0; i < src->folder_count && rc == 0; i++)
         rc = digest_update(d, src->folders[i], strlen(src->folders[i]) + 1, err);
+    for (size_t i = 0; i < src->link_count && rc == 0; i++)
+        rc = add_link(d, &src->links[i], err);
     if (rc == 0 && !in->own.steady) {
         uint8_t once[16];
         rc = rng_bytes(once, sizeof once, err);
@@ -196,7 +206,8 @@ static int reserve_room(struct stage_input *in, struct err *err)
         if (f.size != XFER_SIZE_UNKNOWN && __builtin_add_overflow(missing, f.size, &missing))
             return err_set(err, ERR_LIMIT, "the sizes of the files overflow");
     }
-    return files ? cache_reserve(in->stage->opts.cache, in->stage->lease, missing, files, err) : 0;
+    return files ? cache_reserve(in->stage->opts.cache, in->stage->lease, missing, files + in->source->link_count, err)
+                 : 0;
 }
 
 static int make_snapshot(struct stage_input *in, struct err *err)
@@ -213,7 +224,7 @@ static int make_snapshot(struct stage_input *in, struct err *err)
         src->ops->file(src, i, &f);
         files[i] = (struct cache_file){.path = arena_dup(a, f.path), .blob = in->own.blobs[i].id, .size = f.size};
     }
-    struct cache_tree tree = {files, src->file_count, src->folders, src->folder_count};
+    struct cache_tree tree = {files, src->file_count, src->folders, src->folder_count, src->links, src->link_count};
     if (rc == 0)
         rc = arena_check(a, err);
     if (rc == 0)

@@ -44,16 +44,25 @@ int merge_plan(struct arena *a, const struct input *inputs, size_t n, struct mer
     return 0;
 }
 
-struct merged_file {
+/* A file or, where `to` is set, a link. */
+struct merged {
     struct cache_file file;
+    const char *to;
     size_t input;
 };
 
 static int by_path(const void *a, const void *b)
 {
-    const struct merged_file *x = a, *y = b;
+    const struct merged *x = a, *y = b;
     int order = strcmp(x->file.path, y->file.path);
     return order ? order : (x->input > y->input) - (x->input < y->input);
+}
+
+static bool is_the_same(const struct merged *x, const struct merged *y)
+{
+    if (x->to || y->to)
+        return x->to && y->to && str_eq(x->to, y->to);
+    return str_eq(x->file.blob, y->file.blob);
 }
 
 static const char *prefixed(struct arena *a, const char *prefix, const char *path)
@@ -61,46 +70,74 @@ static const char *prefixed(struct arena *a, const char *prefix, const char *pat
     return *prefix ? arena_printf(a, "%s/%s", prefix, path) : path;
 }
 
+/* All that the members have, with room for it. */
+struct gathered {
+    struct merged *v;
+    size_t n, links;
+    const char **folders;
+    size_t folder_count;
+};
+
+static int make_room(struct arena *a, const struct merge_group *group, const struct cache_tree *trees,
+                     struct gathered *out, struct err *err)
+{
+    size_t paths = 0, folders = 0;
+    for (size_t m = 0; m < group->count; m++) {
+        paths += trees[m].file_count + trees[m].link_count;
+        folders += trees[m].folder_count + 1;
+    }
+    *out = (struct gathered){.v = arena_array(a, paths ? paths : 1, sizeof *out->v),
+                             .folders = arena_array(a, folders ? folders : 1, sizeof *out->folders)};
+    return arena_check(a, err);
+}
+
+static void gather(struct arena *a, const struct merge_member *member, const struct cache_tree *tree, bool as_file,
+                   struct gathered *out)
+{
+    if (*member->prefix && !as_file)
+        out->folders[out->folder_count++] = member->prefix;
+    for (size_t i = 0; i < tree->folder_count; i++)
+        out->folders[out->folder_count++] = prefixed(a, member->prefix, tree->folders[i]);
+    for (size_t i = 0; i < tree->file_count; i++) {
+        struct merged *m = &out->v[out->n++];
+        *m = (struct merged){.file = tree->files[i], .input = member->input};
+        m->file.path = as_file ? member->prefix : prefixed(a, member->prefix, tree->files[i].path);
+    }
+    for (size_t i = 0; i < tree->link_count; i++)
+        out->v[out->n++] = (struct merged){.file.path = prefixed(a, member->prefix, tree->links[i].path),
+                                           .to = prefixed(a, member->prefix, tree->links[i].to),
+                                           .input = member->input};
+    out->links += tree->link_count;
+}
+
 int merge_trees(struct arena *a, const struct merge_group *group, const struct cache_tree *trees, const bool *as_file,
                 const char *(*label)(void *ctx, size_t input), void *ctx, struct cache_tree *out, struct err *err)
 {
-    size_t files = 0, folders = 0;
-    for (size_t m = 0; m < group->count; m++) {
-        files += trees[m].file_count;
-        folders += trees[m].folder_count + 1;
-    }
-    struct merged_file *all = arena_array(a, files ? files : 1, sizeof *all);
-    const char **dirs = arena_array(a, folders ? folders : 1, sizeof *dirs);
-    struct cache_file *kept = arena_array(a, files ? files : 1, sizeof *kept);
-    if (!all || !dirs || !kept)
-        return arena_check(a, err) < 0 ? -1 : err_nomem(err);
-    size_t n = 0, d = 0;
-    for (size_t m = 0; m < group->count; m++) {
-        const struct merge_member *member = &group->members[m];
-        if (*member->prefix && !as_file[m])
-            dirs[d++] = member->prefix;
-        for (size_t i = 0; i < trees[m].folder_count; i++)
-            dirs[d++] = prefixed(a, member->prefix, trees[m].folders[i]);
-        for (size_t i = 0; i < trees[m].file_count; i++) {
-            all[n].file = trees[m].files[i];
-            all[n].file.path = as_file[m] ? member->prefix : prefixed(a, member->prefix, trees[m].files[i].path);
-            all[n++].input = member->input;
-        }
-    }
+    struct gathered all;
+    if (make_room(a, group, trees, &all, err) < 0)
+        return -1;
+    for (size_t m = 0; m < group->count; m++)
+        gather(a, &group->members[m], &trees[m], as_file[m], &all);
+    struct cache_file *files = arena_array(a, all.n - all.links + 1, sizeof *files);
+    struct cache_link *links = arena_array(a, all.links + 1, sizeof *links);
     if (arena_check(a, err) < 0)
         return -1;
-    qsort(all, n, sizeof *all, by_path);
-    size_t k = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (i > 0 && str_eq(all[i].file.path, all[i - 1].file.path)) {
-            if (str_eq(all[i].file.blob, all[i - 1].file.blob))
+    qsort(all.v, all.n, sizeof *all.v, by_path);
+    *out =
+        (struct cache_tree){.files = files, .folders = all.folders, .folder_count = all.folder_count, .links = links};
+    for (size_t i = 0; i < all.n; i++) {
+        const struct merged *m = &all.v[i], *last = i > 0 ? m - 1 : NULL;
+        if (last && str_eq(m->file.path, last->file.path)) {
+            if (is_the_same(m, last))
                 continue;
-            err_set(err, ERR_INVALID, "%s and %s both give %s/%s, with different content", label(ctx, all[i - 1].input),
-                    label(ctx, all[i].input), group->target, all[i].file.path);
+            err_set(err, ERR_INVALID, "%s and %s both give %s/%s, with different content", label(ctx, last->input),
+                    label(ctx, m->input), group->target, m->file.path);
             return err_hint(err, "give one of them another target");
         }
-        kept[k++] = all[i].file;
+        if (m->to)
+            links[out->link_count++] = (struct cache_link){m->file.path, m->to};
+        else
+            files[out->file_count++] = m->file;
     }
-    *out = (struct cache_tree){.files = kept, .file_count = k, .folders = dirs, .folder_count = d};
     return 0;
 }

@@ -12,7 +12,7 @@ static int add_objects(const struct stage_input *in, json_t *into, struct err *e
         struct source_file f;
         src->ops->file(src, i, &f);
         json_t *one = json_object();
-        int rc = json_put_str(one, "path", f.path, err);
+        int rc = json_put_str(one, "path", f.name ? f.name : f.path, err);
         if (rc == 0)
             rc = json_put_str(one, "location", f.location, err);
         if (rc == 0 && f.version)

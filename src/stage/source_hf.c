@@ -12,8 +12,9 @@ struct source_hf_state {
     struct hf_token *token;
     struct hf *hf;
     struct hf_resolution *now;
+    struct cache_link *links;
     /* Of the last file(): */
-    struct buf location;
+    struct buf location, name;
     char version[HF_VERSION_MAX];
     struct xfer_want want;
 };
@@ -28,12 +29,36 @@ static const char *revision_of(const struct input *in)
     return in->resolved ? in->resolved : in->hf.revision;
 }
 
+static void forget(struct source_hf_state *s)
+{
+    hf_resolution_free(s->now);
+    free(s->links);
+    s->now = NULL;
+    s->links = NULL;
+    s->base.file_count = s->base.folder_count = s->base.link_count = 0;
+}
+
+/* The folder of the commit is there also where it holds nothing: a ref leads to it. */
+static int take_layout(struct source_hf_state *s, struct err *err)
+{
+    const struct hf_resolution *r = s->now;
+    s->base.folders = &r->snapshot_path;
+    s->base.folder_count = r->snapshot_path != NULL;
+    s->links = calloc(r->link_count + 1, sizeof *s->links);
+    if (!s->links)
+        return err_nomem(err);
+    for (size_t i = 0; i < r->link_count; i++)
+        s->links[i] = (struct cache_link){r->links[i].path, r->links[i].to};
+    s->base.links = s->links;
+    s->base.link_count = r->link_count;
+    return 0;
+}
+
 static int resolve_hf(struct source *base, struct err *err)
 {
     struct source_hf_state *s = state_of(base);
-    hf_resolution_free(s->now);
-    s->now = NULL;
-    if (hf_resolve(s->hf, revision_of(base->input), &s->now, err) < 0)
+    forget(s);
+    if (hf_resolve(s->hf, revision_of(base->input), &s->now, err) < 0 || take_layout(s, err) < 0)
         return -1;
     base->file_count = s->now->file_count + (s->now->ref_path != NULL);
     for (size_t i = 0; i < s->now->warning_count; i++)
@@ -62,6 +87,16 @@ static void file_ref(struct source_hf_state *s, struct source_file *out)
                                 .content = span_of(r->commit)};
 }
 
+/* In the hub's layout a file lies under its digest, and is known by the first link to it. */
+static const char *name_of(struct source_hf_state *s, const struct hf_file *f)
+{
+    if (!s->now->snapshot_path)
+        return NULL;
+    buf_reset(&s->name);
+    buf_addf(&s->name, "%s/%s", s->now->snapshot_path, f->path);
+    return s->name.state == BUF_OK ? buf_str(&s->name) : NULL;
+}
+
 static void file_hf(struct source *base, size_t i, struct source_file *out)
 {
     struct source_hf_state *s = state_of(base);
@@ -74,6 +109,7 @@ static void file_hf(struct source *base, size_t i, struct source_file *out)
     hf_location(s->hf, s->now, f->path, &s->location);
     hf_want(f, &s->want);
     *out = (struct source_file){.path = f->target,
+                                .name = name_of(s, f),
                                 .location = buf_str(&s->location),
                                 .version = version_at(s, hf_version(f, s->version)),
                                 .size = f->size,
@@ -91,6 +127,8 @@ static int get_begin_hf(struct source *base, size_t i, struct xfer_get *get, str
     get->name = f->path;
     get->size = f->size;
     hf_want(f, &get->want);
+    if (s->now->snapshot_path) /* several revisions may share a target: the same content has to be known as the same */
+        get->want.compute |= BIT(DIGEST_SHA256);
     get->source = &hf_xfer_source;
     get->source_ctx = t;
     return 0;
@@ -129,10 +167,11 @@ static int describe_hf(const struct source *base, json_t *into, struct err *err)
 static void free_hf(struct source *base)
 {
     struct source_hf_state *s = state_of(base);
-    hf_resolution_free(s->now);
+    forget(s);
     hf_free(s->hf);
     hf_token_free(s->token);
     buf_release(&s->location);
+    buf_release(&s->name);
     free(base->identity);
     free(base->label);
     free(s);
@@ -208,6 +247,7 @@ int source_hf_new(struct source **out, struct stage *stage, size_t index, struct
         return err_nomem(err);
     s->base = (struct source){.ops = &ops_hf, .input = in, .stage = stage, .index = index};
     buf_init(&s->location, LOCATION_MAX);
+    buf_init(&s->name, LOCATION_MAX);
     s->base.identity = identity_of(in, &stage->opts, err);
     s->base.label = label_of(in, err);
     if (!s->base.identity || !s->base.label || open_client(s, err) < 0) {

@@ -12,6 +12,7 @@ struct source;
 /* One resolved file. Strings are borrowed until the next call of file() on the same source. */
 struct source_file {
     const char *path;                  /* below the target */
+    const char *name;                  /* a link to it, by which people know it; NULL: the path itself */
     const char *location;              /* "<endpoint>/<bucket>/<key>" */
     const char *version;               /* equal versions mean equal bytes; NULL: the origin gives none */
     uint64_t size;                     /* XFER_SIZE_UNKNOWN possible */
@@ -53,6 +54,8 @@ struct source {
     size_t file_count;
     const char *const *folders;
     size_t folder_count;
+    const struct cache_link *links; /* each leads to one of the files */
+    size_t link_count;
     bool unasked;        /* resolve() took a run record's word: only a request for each file tells what may be read */
     bool states_by_head; /* a HEAD of a file (get_begin() with head_only) may bring its SHA-256, from the origin */
     bool single;         /* one exact object: mounted as a file where the target ends in its name */

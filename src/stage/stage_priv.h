@@ -144,6 +144,8 @@ int stage_name_input(struct err *err, const char *label);
 void store_folder_release(struct stage *s);
 /* Below the folder of `berth fetch`: the target, without its slash, and the path. Owned. */
 char *store_folder_path(const struct stage_input *in, const char *path, struct err *err);
+/* The links of an input whose files are all there. */
+int store_folder_links(struct stage_input *in, struct err *err);
 void input_set_phase(struct stage_input *in, enum stage_phase phase);
 
 /* The whole way of one input, on its thread. */
@@ -203,7 +205,7 @@ struct merge_plan {
 bool merge_covers(const char *outer, const char *inner); /* targets: equal, or the inner below the outer */
 int merge_plan(struct arena *a, const struct input *inputs, size_t n, struct merge_plan *out, struct err *err);
 
-/* The merged tree of a group: paths prefixed, equal paths must carry equal blobs. */
+/* The merged tree of a group: paths prefixed, equal paths must carry equal blobs, or links to the same file. */
 int merge_trees(struct arena *a, const struct merge_group *group, const struct cache_tree *trees, const bool *as_file,
                 const char *(*label)(void *ctx, size_t input), void *ctx, struct cache_tree *out, struct err *err);
 

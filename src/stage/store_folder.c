@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <search.h>
 
 #define PARTIAL_NAME_MAX 80
+#define LINK_NAME        "link"      /* while it is made; one at a time */
 #define PARTIAL_KEY_MAX  (64u << 10) /* path, location and version together */
 
 static int partial_name(const char *path, const struct source_file *file, char out[PARTIAL_NAME_MAX], struct err *err)
@@ -36,7 +38,10 @@ char *store_folder_path(const struct stage_input *in, const char *path, struct e
 /* --- two inputs, one path ----------------------------------------------------------------------------------------- */
 
 struct claim {
-    char *path, *what; /* what: location and version */
+    char *path;
+    char *what; /* location and version, or where a link leads */
+    bool has_content;
+    struct digest_value content; /* what the bytes will be held against, too strong for chance */
     size_t input;
 };
 
@@ -53,29 +58,33 @@ static void claim_free(void *node)
     free(c);
 }
 
-static struct claim *claim_new(const struct fetch *f, const struct source_file *file, struct err *err)
+/* Takes `what` over. */
+static struct claim *claim_new(const struct stage_input *in, const char *path, char *what, struct err *err)
 {
     struct claim *c = calloc(1, sizeof *c);
     if (!c) {
+        free(what);
         err_nomem(err);
         return NULL;
     }
-    c->input = f->in->index;
-    c->path = str_dup(f->path, err);
-    c->what = str_printf(err, "%s\n%s", file->location, file->version ? file->version : "");
+    c->input = in->index;
+    c->path = str_dup(path, err);
+    c->what = what;
     if (c->path && c->what)
         return c;
     claim_free(c);
     return NULL;
 }
 
-/* 0: this input writes the path; 1: another input writes the same object there; -1: another object. */
-static int claim_path(struct fetch *f, const struct source_file *file, struct err *err)
+static bool claims_agree(const struct claim *a, const struct claim *b)
 {
-    struct stage *s = f->in->stage;
-    if (s->n == 1)
-        return 0;
-    struct claim *mine = claim_new(f, file, err);
+    return str_eq(a->what, b->what) || (a->has_content && b->has_content && digest_equal(&a->content, &b->content));
+}
+
+/* Takes `mine` over (NULL: it could not be made). 0: this input writes the path; 1: another input writes the same
+ * there; -1: another writes something else. */
+static int claim_path(struct stage *s, struct claim *mine, struct err *err)
+{
     if (!mine)
         return -1;
     pthread_mutex_lock(&s->folder.mu);
@@ -89,11 +98,26 @@ static int claim_path(struct fetch *f, const struct source_file *file, struct er
         rc = err_nomem(err);
     else if (holder->input == mine->input)
         rc = 0; /* resolved again after a change */
-    else if (!str_eq(holder->what, mine->what))
+    else if (!claims_agree(holder, mine))
         rc = err_set(err, ERR_INVALID, "%s and %s both give %s, with different content", stage_label(s, holder->input),
                      stage_label(s, mine->input), mine->path);
     claim_free(mine);
     return rc;
+}
+
+static int claim_file(const struct fetch *f, const struct source_file *file, struct err *err)
+{
+    struct stage *s = f->in->stage;
+    const struct xfer_want *want = file->want;
+    if (s->n == 1)
+        return 0;
+    char *what = str_printf(err, "%s\n%s", file->location, file->version ? file->version : "");
+    struct claim *mine = claim_new(f->in, f->path, what, err);
+    if (mine && want && want->has_full && (want->full.kind == DIGEST_SHA256 || want->git_blob)) {
+        mine->has_content = true;
+        mine->content = want->full;
+    }
+    return claim_path(s, mine, err);
 }
 
 void store_folder_release(struct stage *s)
@@ -119,18 +143,32 @@ static bool has_content(const struct stage *s, int fd, const struct source_file 
     return same;
 }
 
-/* What lies there already counts when size and modification time, or digest, are the origin's. */
+static bool has_bytes(int fd, struct span bytes, struct err *err)
+{
+    char chunk[4096];
+    for (size_t at = 0; at < bytes.n;) {
+        size_t n = bytes.n - at < sizeof chunk ? bytes.n - at : sizeof chunk;
+        if (fs_pread_all(fd, chunk, n, at, err) < 0 || memcmp(chunk, bytes.p + at, n) != 0)
+            return false;
+        at += n;
+    }
+    return true;
+}
+
+/* What lies there already counts when size and modification time, or digest, or all bytes are the origin's. */
 static bool is_there(const struct stage *s, const char *path, const struct source_file *file)
 {
     struct stat st;
     struct err ignored = ERR_INIT;
     bool by_time = file->modified_ms != 0;
     int flags = (by_time ? O_PATH : O_RDONLY | O_NONBLOCK) | O_NOFOLLOW;
-    if (s->folder.opts->force || file->size == XFER_SIZE_UNKNOWN || (!by_time && !file->want))
+    if (s->folder.opts->force || file->size == XFER_SIZE_UNKNOWN || (!by_time && !file->want && !file->content.p))
         return false;
     AUTO_FD fd = fs_open_beneath(s->folder.dir_fd, path, flags, 0, &ignored);
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != file->size)
         return false;
+    if (file->content.p)
+        return has_bytes(fd, file->content, &ignored);
     return by_time ? st.st_mtim.tv_sec == file->modified_ms / 1000 : has_content(s, fd, file, &ignored);
 }
 
@@ -140,7 +178,7 @@ static int folder_begin(struct fetch *f, const struct source_file *file, enum ca
     f->path = store_folder_path(f->in, file->path, err);
     if (!f->path)
         return -1;
-    int claimed = claim_path(f, file, err);
+    int claimed = claim_file(f, file, err);
     if (claimed < 0)
         return -1;
     if (claimed > 0 || is_there(f->in->stage, f->path, file)) {
@@ -247,6 +285,53 @@ static void folder_abandon(struct fetch *f, bool keep)
     }
     close_partial(f);
     free(str_take(&f->temporary));
+}
+
+/* --- links -------------------------------------------------------------------------------------------------------- */
+
+static bool leads_there(const struct stage *s, const char *path, const struct buf *text)
+{
+    char held[PATH_MAX];
+    struct err ignored = ERR_INIT;
+    AUTO_FD fd = fs_open_beneath(s->folder.dir_fd, path, O_PATH | O_NOFOLLOW, 0, &ignored);
+    ssize_t n = fd < 0 ? -1 : readlinkat(fd, "", held, sizeof held); /* fails where it is no link */
+    return n >= 0 && span_eq((struct span){held, (size_t)n}, buf_span(text));
+}
+
+static int make_link(struct stage_input *in, const char *path, const char *to, struct err *err)
+{
+    struct stage *s = in->stage;
+    struct claim *mine = s->n > 1 ? claim_new(in, path, str_printf(err, "link to %s", to), err) : NULL;
+    int claimed = s->n > 1 ? claim_path(s, mine, err) : 0;
+    if (claimed != 0)
+        return claimed < 0 ? -1 : 0;
+    AUTO_BUF text;
+    buf_init(&text, PATH_MAX);
+    path_link_text(path, to, &text);
+    if (buf_check(&text, path, err) < 0)
+        return -1;
+    if (leads_there(s, path, &text))
+        return 0;
+    if (unlinkat(s->folder.partial_fd, LINK_NAME, 0) < 0 && errno != ENOENT)
+        return err_sys(err, "remove what an interrupted fetch left");
+    if (symlinkat(buf_str(&text), s->folder.partial_fd, LINK_NAME) < 0)
+        return err_sys(err, "make a link");
+    int rc = move_into_place(s, LINK_NAME, path, err);
+    if (rc < 0)
+        unlinkat(s->folder.partial_fd, LINK_NAME, 0);
+    return rc;
+}
+
+int store_folder_links(struct stage_input *in, struct err *err)
+{
+    const struct source *src = in->source;
+    for (size_t i = 0; i < src->link_count; i++) {
+        AUTO_STR path = store_folder_path(in, src->links[i].path, err);
+        AUTO_STR to = path ? store_folder_path(in, src->links[i].to, err) : NULL;
+        if (!to || make_link(in, path, to, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 const struct store_ops store_folder = {

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -41,11 +42,28 @@ struct copying {
     int from_fd, to_fd;
 };
 
+static int copy_link(const struct copying *c, const struct fs_entry *e, struct err *err)
+{
+    char text[PATH_MAX];
+    ssize_t n = readlinkat(e->parent_fd, e->name, text, sizeof text - 1);
+    if (n < 0)
+        return err_sys(err, "read the link %s", e->path);
+    text[n] = '\0';
+    size_t folder_bytes = strlen(e->path) - strlen(e->name);
+    AUTO_STR folder = folder_bytes ? str_dup_span((struct span){e->path, folder_bytes - 1}, err) : str_dup(".", err);
+    AUTO_FD to = folder ? fs_open_beneath(c->to_fd, folder, O_PATH | O_DIRECTORY, 0, err) : -1;
+    if (to < 0)
+        return -1;
+    return symlinkat(text, to, e->name) < 0 ? err_sys(err, "make the link %s", e->path) : 0;
+}
+
 static int copy_entry(void *ctx, const struct fs_entry *e, struct err *err)
 {
     const struct copying *c = ctx;
     if (S_ISDIR(e->st.st_mode))
         return fs_mkdirs_beneath(c->to_fd, e->path, 0777, err);
+    if (S_ISLNK(e->st.st_mode))
+        return copy_link(c, e, err);
     AUTO_FD from = fs_open_beneath(c->from_fd, e->path, O_RDONLY | O_NOFOLLOW, 0, err);
     if (from < 0)
         return -1;
@@ -89,6 +107,8 @@ static bool can_reflink(int view_fd, int home_fd)
 static int open_up_entry(void *ctx, const struct fs_entry *e, struct err *err)
 {
     (void)ctx;
+    if (S_ISLNK(e->st.st_mode))
+        return 0; /* what it leads to has its own turn */
     mode_t mode = S_ISDIR(e->st.st_mode) ? 0777 : 0666;
     return fchmodat(e->parent_fd, e->name, mode, 0) < 0 ? err_sys(err, "chmod %s", e->path) : 0;
 }

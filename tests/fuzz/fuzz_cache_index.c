@@ -29,7 +29,7 @@ static void decode(struct span text)
     MUST(tree_encode(&t, &again, &err) == 0);
     struct tree back;
     MUST(tree_decode(buf_span(&again), &back, &err) == 0);
-    MUST(back.n == t.n && back.files == t.files && back.bytes == t.bytes);
+    MUST(back.n == t.n && back.files == t.files && back.links == t.links && back.bytes == t.bytes);
     tree_release(&back);
     tree_release(&t);
 }
@@ -44,15 +44,21 @@ static int encode(const struct cache_tree *in, struct buf *out, char id[SNAPSHOT
     return 0;
 }
 
-/* Lines are paths; those that begin with '=' are folders. */
+/* Lines are paths; those that begin with '=' are folders, those with a '>' in them links. */
 static void build(char *text)
 {
     struct cache_file files[PATHS_MAX], backwards[PATHS_MAX];
     const char *folders[PATHS_MAX];
-    struct cache_tree in = {.files = files, .folders = folders};
+    struct cache_link links[PATHS_MAX];
+    struct cache_tree in = {.files = files, .folders = folders, .links = links};
     char *rest = text, *line;
-    while ((line = strsep(&rest, "\n")) && in.file_count < PATHS_MAX && in.folder_count < PATHS_MAX) {
-        if (*line == '=')
+    for (size_t n = 0; n < PATHS_MAX && (line = strsep(&rest, "\n")); n++) {
+        char *to = strchr(line, '>');
+        if (to)
+            *to++ = '\0';
+        if (to)
+            links[in.link_count++] = (struct cache_link){line, to};
+        else if (*line == '=')
             folders[in.folder_count++] = line + 1;
         else
             files[in.file_count++] = (struct cache_file){line, "r0123456789abcdef0123456789abcdef", in.file_count};
@@ -72,7 +78,7 @@ static void build(char *text)
     MUST(str_eq(id, same));
     struct tree t;
     MUST(tree_decode(buf_span(&list), &t, &err) == 0);
-    MUST(t.files == in.file_count);
+    MUST(t.files == in.file_count && t.links == in.link_count);
     tree_release(&t);
 }
 

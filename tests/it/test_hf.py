@@ -6,6 +6,7 @@ import os
 import pytest
 
 from conftest import tree
+from hub_cache import etag, scan
 from hub_server import Hub, Lfs
 
 CANARY = "hf_canaryCANARYcanary0123456789"
@@ -367,30 +368,97 @@ def test_F34_the_token_is_told_to_nobody(hub, berth, fetch, model):
 
 # --- the hub's own layout ---------------------------------------------------------------------------------------------
 
-def hub_cache_find(folder, repo, filename, revision, kind="model"):
-    """What the documentation of the hub's cache has its clients do: revision → refs → snapshots/<commit>/<file>, or nothing."""
-    at = folder / "--".join([kind + "s", *repo.split("/")])
-    ref = at / "refs" / revision
-    commit = ref.read_text() if ref.is_file() else revision
-    path = at / "snapshots" / commit / filename
-    return path if path.is_file() else None
+def hub_layout(repo="owner/name", **more):
+    return ",".join([f"src=hf://{repo},opt=layout=hub", *(f"opt={k}={v}" for k, v in more.items())])
 
 
 def test_the_hubs_layout_is_read_back_by_the_hubs_rules(hub, berth, fetch, model):
     model.refs["refs/pr/1"] = model.find("main")
-    for src, revision in (("src=hf://owner/name,opt=layout=hub", "main"), ("src=hf://owner/name,opt=layout=hub,opt=revision=refs/pr/1", "refs/pr/1")):
-        got = fetch(src)
+    for revision in ("main", "refs/pr/1"):
+        got = fetch(hub_layout(revision=revision))
         assert got.code == 0, got
-        for path, body in MODEL.items():
-            found = hub_cache_find(berth.cwd / "out", "owner/name", path, revision)
-            assert found and found.read_bytes() == body
-            assert hub_cache_find(berth.cwd / "out", "owner/name", path, model.find("main")) == found
-    assert hub_cache_find(berth.cwd / "out", "owner/name", "none", "main") is None
+        repo = scan(berth.cwd / "out")["models--owner--name"]
+        repo.holds(revision, MODEL)
+        repo.holds(model.find("main"), MODEL)
+        assert repo.find(revision, "none") is None
+    assert repo.size == sum(map(len, MODEL.values())) and set(repo.refs) == {"main", "refs/pr/1"}
+    assert len(hub.downloads) == len(MODEL)
 
 
 def test_the_hubs_layout_of_a_commit_needs_no_ref(hub, berth, fetch):
-    commit = hub.repo("datasets", "owner/data").commit({"train.csv": b"1,2\n"})
-    got = fetch(f"src=hf://datasets/owner/data@{commit},opt=layout=hub")
+    commit = hub.repo("datasets", "owner/data").commit({"d/train.csv": b"1,2\n"})
+    got = fetch(hub_layout(f"datasets/owner/data@{commit}"))
     assert got.code == 0, got
-    assert tree(berth.cwd / "out") == {f"datasets--owner--data/snapshots/{commit}/train.csv": b"1,2\n"}
-    assert hub_cache_find(berth.cwd / "out", "owner/data", "train.csv", commit, "dataset")
+    assert tree(berth.cwd / "out") == {f"datasets--owner--data/blobs/{etag(b'1,2' + bytes([10]))}": b"1,2\n"}
+    scan(berth.cwd / "out")["datasets--owner--data"].holds(commit, {"d/train.csv": b"1,2\n"})
+
+
+def test_the_hubs_layout_of_no_files_is_a_ref_to_an_empty_snapshot(hub, berth, fetch):
+    commit = hub.repo("models", "owner/none").commit({})
+    assert fetch(hub_layout("owner/none")).code == 0
+    assert scan(berth.cwd / "out")["models--owner--none"].snapshots == {commit: {}}
+
+
+def test_in_the_hubs_layout_equal_content_is_one_blob_that_comes_once(hub, berth, fetch):
+    twins = {"a.bin": Lfs(b"same" * 9000), "z/b.bin": Lfs(b"same" * 9000), "a.json": b"{}\n", "z/b.json": b"{}\n", "small.bin": Lfs(b"{}\n")}
+    hub.repo("models", "owner/name").commit(twins)
+    got = fetch(hub_layout(), "--json")
+    assert got.code == 0, got
+    repo = scan(berth.cwd / "out")["models--owner--name"]
+    repo.holds("main", twins)
+    assert len(repo.blobs) == 3 and len(hub.downloads) == 3
+    assert {a.path.split("/")[-1] for a in hub.asked("/resolve/", method="GET")} == {"a.bin", "a.json", "small.bin"}
+    told = got.json["inputs"][0]
+    assert (told["files"], told["bytes"]) == (4, repo.size + 40)  # the ref is a file, too
+    assert sum(f["size"] for f in got.json["files"]) == told["bytes"]
+    hub.forget()
+    again = fetch(hub_layout(), "--json")
+    assert again.code == 0 and again.json["files"] == [] and hub.downloads == [], again
+
+
+def test_a_new_commit_in_the_hubs_layout_leaves_the_old_one_beside_it(hub, berth, fetch, model):
+    old = model.find("main")
+    assert fetch(hub_layout()).code == 0
+    new = {**MODEL, "config.json": b"new\n", "renamed.onnx": MODEL["onnx/model.onnx"]}
+    del new["onnx/model.onnx"]
+    model.commit(new)
+    hub.forget()
+    assert fetch(hub_layout()).code == 0
+    repo = scan(berth.cwd / "out")["models--owner--name"]
+    repo.holds("main", new)
+    repo.holds(old, MODEL)
+    assert [a.path.rsplit("/", 1)[-1] for a in hub.downloads] == ["config.json"]
+
+
+def test_several_picks_of_the_hubs_layout_share_a_folder(hub, berth, model):
+    model.commit({"twin.onnx": MODEL["onnx/model.onnx"], "twin.json": MODEL["config.json"]}, keep=True)
+    model.refs["v1"] = old = model.find("main")
+    model.commit({"twin.json": None, "again.json": MODEL["config.json"]}, keep=True)
+    picks = {"v1": ["config.json", "onnx/model.onnx"], "main": ["twin.onnx", "again.json"]}
+    sources = [hub_layout(f"owner/name@{revision}/{name}") for revision, names in picks.items() for name in names]
+    got = berth("fetch", *sources, "out", env={"HF_ENDPOINT": hub.url})
+    assert got.code == 0, got
+    repo = scan(berth.cwd / "out")["models--owner--name"]
+    repo.holds("v1", {n: MODEL[n] for n in picks["v1"]})
+    repo.holds("main", {"twin.onnx": MODEL["onnx/model.onnx"], "again.json": MODEL["config.json"]})
+    assert len(repo.blobs) == 2 and set(repo.snapshots) == {old, model.find("main")}
+
+
+def test_links_of_the_hubs_layout_replace_files_and_no_folders(hub, berth, fetch, model):
+    snapshot = berth.cwd / "out/models--owner--name/snapshots" / model.find("main")
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("as an earlier version left it")
+    (snapshot / "README.md").symlink_to("/etc/passwd")
+    assert fetch(hub_layout()).code == 0
+    scan(berth.cwd / "out")["models--owner--name"].holds("main", MODEL)
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").mkdir()
+    got = fetch(hub_layout())
+    assert got.code == 1 and "a folder is in the way" in got.errors and "hf://owner/name" in got.errors, got
+    assert not (berth.cwd / "out/.berth-partial").exists()
+
+
+def test_a_listing_in_the_hubs_layout_names_the_files(fetch, model):
+    got = fetch(hub_layout(), "--dry-run", "--json")
+    commit = model.find("main")
+    assert {f["path"] for f in got.json["files"]} == {f"models--owner--name/snapshots/{commit}/{p}" for p in MODEL} | {"models--owner--name/refs/main"}

@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from conftest import IMAGE, ROOT, bacalhau, nosana, resource
+from hub_cache import etag, scan
 from hub_server import Hub, Lfs
 from lab import Engine
 
@@ -226,16 +227,101 @@ def test_F34_the_token_is_in_no_file_of_a_run(run, hub, berth):
 
 # --- what the container sees ------------------------------------------------------------------------------------------
 
-def test_the_hubs_layout_is_a_cache_that_is_found_offline(run, hub, model):
-    target = "/root/.cache/huggingface/hub"
-    find = f"cd {target}/models--owner--name && cat snapshots/$(cat refs/main)/config.json && ls -l snapshots/*/ | grep -c '^l'"
-    got = run(nosana([hf(target=target, layout="hub")], find))
-    assert got.text == "{}\n0\n", got
+HUB_CACHE = "/root/.cache/huggingface/hub"
+IN_REPO = f"cd {HUB_CACHE}/models--owner--name && "
+
+
+def hub_layout(**more):
+    return hf(target=HUB_CACHE, layout="hub", **more)
+
+
+def view(berth, got, i=0):
+    """What the run's input was in the cache."""
+    return berth.cache / "views" / got.record["inputs"][i]["snapshot"]
+
+
+def test_the_hubs_layout_is_a_cache_that_is_found_offline(berth, engine, hub, model):
+    run = Runs(berth, engine, hub)
+    config = "snapshots/$(cat refs/main)/config.json"
+    find = IN_REPO + f"cat {config} && readlink {config} && readlink snapshots/*/onnx/model.onnx"
+    links = "".join(f"{up}blobs/{etag(MODEL[p])}\n" for up, p in (("../../", "config.json"), ("../../../", "onnx/model.onnx")))
+    got = run(nosana([hub_layout()], find))
+    assert got.text == "{}\n" + links, got
+    scan(view(berth, got))["models--owner--name"].holds("main", MODEL)
     hub.forget()
     model.commit({"config.json": b"{2}\n"}, keep=True)
-    got = run(nosana([hf(target=target, layout="hub")], find))
-    assert got.text == "{2}\n0\n", got
-    assert len(hub.downloads) == 1
+    got = run(nosana([hub_layout()], IN_REPO + f"cat {config}"))
+    assert got.text == "{2}\n", got
+    repo = scan(view(berth, got))["models--owner--name"]
+    repo.holds("main", {**MODEL, "config.json": b"{2}\n"})
+    assert len(repo.blobs) == len(MODEL) and len(hub.downloads) == 1
+
+
+def test_the_hubs_layout_counts_each_content_once(run, berth, hub):
+    twins = {"a.bin": Lfs(b"same" * 9000), "z/b.bin": Lfs(b"same" * 9000), "a.json": b"{}\n", "z/b.json": b"{}\n"}
+    hub.repo("models", "owner/name").commit(twins)
+    got = run(nosana([hub_layout()], IN_REPO + "cmp snapshots/*/a.bin snapshots/*/z/b.bin && cat snapshots/*/z/b.json"))
+    assert got.code == 0 and got.text == "{}\n", got
+    told, size = got.record["inputs"][0], 36000 + 3 + 40  # and the ref
+    assert (told["files"], told["bytes"]) == (3, size) and told["bytes_received"] < 2 * 36000
+    assert sum(o["size"] for o in told["objects"]) == size and len(hub.downloads) == 2
+    assert {o["path"].split("/")[-1] for o in told["objects"]} == {"a.bin", "a.json", "main"}
+    (row,) = berth("cache", "ls", "--json").json
+    assert (row["files"], row["bytes"]) == (3, size), row
+    assert berth("cache", "stat", "--json").json["blobs"] == 3
+
+
+def test_both_layouts_share_what_is_fetched(run, hub, model):
+    got = run(nosana([hf(), hub_layout()], IN_REPO + "cd snapshots/* && for f in $(cd /data && find . -type f); do cmp $f /data/$f || exit 1; done"))
+    assert got.code == 0, got
+    assert len(hub.downloads) == len(MODEL)
+
+
+def test_revisions_and_picks_of_the_hubs_layout_share_a_target(run, hub, berth, model):
+    model.refs["v1"] = model.find("main")
+    model.commit({"config.json": None, "renamed.json": MODEL["config.json"], "twin.onnx": MODEL["onnx/model.onnx"]}, keep=True)
+    got = run(nosana([hub_layout(revision="v1", files=["*.json", "onnx/*"]), hub_layout(files=["renamed.json", "twin.*"])],
+                     IN_REPO + "ls blobs | wc -l; cat refs/v1 refs/main | wc -c; cat snapshots/$(cat refs/main)/renamed.json"))
+    assert got.code == 0 and got.text == "2\n80\n{}\n", got
+    for i, revision, files in ((0, "v1", ["config.json", "onnx/model.onnx"]), (1, "main", ["renamed.json", "twin.onnx"])):
+        now = {**MODEL, "renamed.json": MODEL["config.json"], "twin.onnx": MODEL["onnx/model.onnx"]}
+        scan(view(berth, got, i))["models--owner--name"].holds(revision, {f: now[f] for f in files})
+    merged = next(v for v in (berth.cache / "views").iterdir() if len(list(v.glob("*/refs/*"))) == 2)
+    assert set(scan(merged)["models--owner--name"].refs) == {"v1", "main"}
+
+
+def test_a_writable_cache_in_the_hubs_layout_keeps_its_links(berth, engine, hub, model):
+    run = Runs(berth, engine, hub)
+    got = run(nosana([hub_layout(allowWrite=True)],
+                     IN_REPO + "readlink snapshots/*/config.json && echo scribble > snapshots/$(cat refs/main)/config.json && "
+                     "cat blobs/$(basename $(readlink snapshots/*/config.json)) && mkdir ../.locks && echo other > refs/other && cat refs/other"))
+    assert got.text == f"../../blobs/{etag(MODEL['config.json'])}\nscribble\nother\n", got
+    scan(view(berth, got))["models--owner--name"].holds("main", MODEL)
+
+
+def test_the_cache_verifies_mends_and_removes_views_with_links(run, berth, hub, model):
+    got = run(nosana([hub_layout()], "true"))
+    assert berth("cache", "verify").code == 0
+    link = next(view(berth, got).glob("*/snapshots/*/config.json"))
+    link.parent.chmod(0o700)
+    link.unlink()
+    link.symlink_to("/etc/passwd")
+    checked = berth("cache", "verify", "--repair", "--json")
+    assert checked.json["damaged"] == 1 and checked.json["orphans"] == 1 and checked.json["repaired"] == 2, checked  # set aside, then swept
+    hub.forget()
+    got = run(nosana([hub_layout()], IN_REPO + "cat snapshots/*/config.json"))
+    assert got.text == "{}\n" and hub.downloads == [], got
+    scan(view(berth, got))["models--owner--name"].holds("main", MODEL)
+    assert berth("cache", "gc", "--all").code == 0
+    assert list((berth.cache / "views").iterdir()) == [] and not [b for b in (berth.cache / "blobs").rglob("*") if b.is_file()]
+
+
+def test_an_older_copy_in_the_hubs_layout_serves_when_the_hub_is_away(run, hub, model):
+    assert run(nosana([hub_layout()], "true")).code == 0
+    hub.rule(path="/api/", status=503)
+    got = run(nosana([hub_layout()], IN_REPO + "cat snapshots/*/config.json"), env={"BERTH_CACHE_STALE_IF_ERROR": "true"})
+    assert got.code == 0 and got.text == "{}\n", got
+    assert got.record["inputs"][0]["files"] == len(MODEL) + 1
 
 
 def test_buckets_and_repositories_share_a_target(run, hub, model, s3):

@@ -93,13 +93,38 @@ static void below_respects_component_borders(void **state)
     assert_false(path_is_below(SPAN_LIT("/a"), SPAN_LIT("/a/b")));
 }
 
+static void a_link_goes_up_to_the_folder_they_share_and_down(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"m/snapshots/c/config.json", "m/blobs/x", "../../blobs/x"},
+        {"m/snapshots/c/d/e/f", "m/blobs/x", "../../../../blobs/x"},
+        {"a", "b", "b"},
+        {"d/a", "d/b", "b"},
+        {"d/a", "b", "../b"},
+        {"a", "d/b", "d/b"},
+        {"dir/a", "dirt/a", "../dirt/a"},
+        {"d/same", "d/sam", "sam"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO_BUF text;
+        buf_init(&text, PATH_SAFE_MAX);
+        path_link_text(cases[i][0], cases[i][1], &text);
+        assert_string_equal(buf_str(&text), cases[i][2]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ordinary_relative_paths_are_safe), cmocka_unit_test(paths_that_could_escape_are_refused),
-        cmocka_unit_test(lengths_are_bounded_to_the_byte),  cmocka_unit_test(targets_are_normalised),
-        cmocka_unit_test(impossible_targets_are_refused),   cmocka_unit_test(a_basename_is_what_follows_the_last_slash),
+        cmocka_unit_test(ordinary_relative_paths_are_safe),
+        cmocka_unit_test(paths_that_could_escape_are_refused),
+        cmocka_unit_test(lengths_are_bounded_to_the_byte),
+        cmocka_unit_test(targets_are_normalised),
+        cmocka_unit_test(impossible_targets_are_refused),
+        cmocka_unit_test(a_basename_is_what_follows_the_last_slash),
         cmocka_unit_test(below_respects_component_borders),
+        cmocka_unit_test(a_link_goes_up_to_the_folder_they_share_and_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,14 @@
 static int make(struct fixture *f, const struct cache_file *files, size_t n, const char *const *folders,
                 size_t folder_count, char id[SNAPSHOT_ID_MAX], struct err *err)
 {
-    struct cache_tree tree = {files, n, folders, folder_count};
+    struct cache_tree tree = {.files = files, .file_count = n, .folders = folders, .folder_count = folder_count};
+    return cache_snapshot_make(f->c, f->lease, &tree, id, err);
+}
+
+static int make_linked(struct fixture *f, const struct cache_file *files, size_t n, const struct cache_link *links,
+                       size_t link_count, char id[SNAPSHOT_ID_MAX], struct err *err)
+{
+    struct cache_tree tree = {.files = files, .file_count = n, .links = links, .link_count = link_count};
     return cache_snapshot_make(f->c, f->lease, &tree, id, err);
 }
 
@@ -95,6 +102,76 @@ static void the_list_comes_back_sorted(void **state)
     assert_int_equal(tree.folder_count, 1);
     assert_string_equal(tree.folders[0], "zz");
     arena_free(arena);
+}
+
+static void link_is(const struct fixture *f, const char *id, const char *path, const char *text)
+{
+    char whole[512], held[128] = "";
+    snprintf(whole, sizeof whole, "%s/views/%s/%s", f->cache, id, path);
+    assert_true(readlink(whole, held, sizeof held - 1) > 0);
+    assert_string_equal(held, text);
+    assert_int_equal(access(whole, R_OK), 0);
+}
+
+static void links_lead_to_files_of_the_view_and_count_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct cache_blob a = store(f->c, f->lease, "a", 1, 10, true);
+    const struct cache_file files[] = {{"m/blobs/x", a.id, 10}};
+    const struct cache_link links[] = {{"m/snapshots/c/deep/two", "m/blobs/x"}, {"m/snapshots/c/one", "m/blobs/x"}};
+    char id[SNAPSHOT_ID_MAX], plain[SNAPSHOT_ID_MAX];
+    struct cache_tree back;
+    struct arena *arena = arena_new(0, &err);
+    assert_ok(make_linked(f, files, 1, links, 2, id, &err), err);
+    assert_ok(make(f, files, 1, NULL, 0, plain, &err), err);
+    assert_string_not_equal(id, plain);
+    link_is(f, id, "m/snapshots/c/one", "../../blobs/x");
+    link_is(f, id, "m/snapshots/c/deep/two", "../../../blobs/x");
+    assert_int_equal(index_number(f, "SELECT sum(files * 100 + bytes + folders * 1000) FROM snapshots"), 220);
+    assert_int_equal(index_number(f, "SELECT refs FROM blobs"), 2);
+    assert_ok(cache_snapshot_list(f->c, id, arena, &back, &err), err);
+    assert_int_equal(back.file_count + back.folder_count, 1);
+    assert_int_equal(back.link_count, 2);
+    assert_string_equal(back.links[0].path, links[0].path);
+    assert_string_equal(back.links[1].to, "m/blobs/x");
+    assert_agreement(f);
+    arena_free(arena);
+}
+
+static void links_to_anything_but_a_file_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct cache_blob a = store(f->c, f->lease, "a", 1, 10, true);
+    const struct cache_file files[] = {{"b/x", a.id, 10}, {"c", a.id, 10}};
+    const struct {
+        struct cache_link link;
+        enum err_kind kind;
+        const char *says;
+    } cases[] = {
+        {{"l", "b"}, ERR_INVALID, "l is to be a link to b"},
+        {{"l", "b/y"}, ERR_INVALID, "no file is to be"},
+        {{"l", "l"}, ERR_INVALID, "no file is to be"},
+        {{"l", "k"}, ERR_INVALID, "no file is to be"},
+        {{"l", "../x"}, ERR_REFUSED, "../x"},
+        {{"l", "/etc/passwd"}, ERR_REFUSED, "/etc/passwd"},
+        {{"../l", "b/x"}, ERR_REFUSED, "../l"},
+        {{"c", "b/x"}, ERR_INVALID, "two files are to be at c"},
+        {{"c/l", "b/x"}, ERR_INVALID, "c is to be a file"},
+        {{"b", "c"}, ERR_INVALID, "b/x to lie below it"},
+        {{"k", "b/x"}, ERR_INVALID, "two files are to be at k"},
+        {{"k/l", "b/x"}, ERR_INVALID, "to lie below it"},
+    };
+    char id[SNAPSHOT_ID_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = ERR_INIT;
+        const struct cache_link links[] = {{"k", "c"}, cases[i].link};
+        assert_int_equal(make_linked(f, files, 2, links, 2, id, &err), -1);
+        assert_int_equal(err.kind, cases[i].kind);
+        if (!strstr(err.text, cases[i].says))
+            fail_msg("%s", err.text);
+    }
+    assert_int_equal(index_number(f, "SELECT count(*) FROM snapshots"), 0);
 }
 
 static void paths_that_would_leave_the_view_are_refused_before_anything_is_written(void **state)
@@ -235,8 +312,9 @@ static void remove_as_nobody(void *ctx)
     fixture_open(f);
     struct cache_blob a = store(f->c, f->lease, "a", 1, 10, true);
     struct cache_file file = {"one/two/three", a.id, 10};
+    struct cache_link link = {"one/four", "one/two/three"};
     char id[SNAPSHOT_ID_MAX];
-    assert_ok(make(f, &file, 1, NULL, 0, id, &err), err);
+    assert_ok(make_linked(f, &file, 1, &link, 1, id, &err), err);
     cache_lease_free(f->lease);
     f->lease = NULL;
     assert_ok(cache_gc(f->c, &all, &result, &err), err);
@@ -264,7 +342,8 @@ static void lists_are_decoded_only_as_they_were_encoded(void **state)
     static const char id[] = "r0123456789abcdef0123456789abcdef";
     struct cache_file files[] = {{"b", id, 5}, {"a/c", id, 7}};
     const char *folders[] = {"d"};
-    struct cache_tree in = {files, 2, folders, 1};
+    const struct cache_link links[] = {{"a/l", "b"}};
+    struct cache_tree in = {files, 2, folders, 1, links, 1};
     struct err err = ERR_INIT;
     struct tree t, back;
     AUTO_BUF text, again;
@@ -275,6 +354,7 @@ static void lists_are_decoded_only_as_they_were_encoded(void **state)
     assert_ok(tree_decode(buf_span(&text), &back, &err), err);
     assert_ok(tree_encode(&back, &again, &err), err);
     assert_int_equal(back.files, 2);
+    assert_int_equal(back.links, 1);
     assert_int_equal(back.bytes, 12);
     assert_true(span_eq(buf_span(&text), buf_span(&again)));
     tree_release(&back);
@@ -285,9 +365,14 @@ static void lists_are_decoded_only_as_they_were_encoded(void **state)
         else
             assert_int_equal(err.kind, ERR_CORRUPT);
     }
-    const char wrong[] = "berth snapshot 1\ndb\0da";
-    err_clear(&err);
-    assert_int_equal(tree_decode((struct span){wrong, sizeof wrong}, &back, &err), -1);
+    static const char wrong[] = "berth snapshot 1\ndb\0da", dangling[] = "berth snapshot 1\nla\0b",
+                      outside[] = "berth snapshot 1\nla\0../b";
+    const struct span spoiled[] = {{wrong, sizeof wrong}, {dangling, sizeof dangling}, {outside, sizeof outside}};
+    for (size_t i = 0; i < ARRAY_LEN(spoiled); i++) {
+        err_clear(&err);
+        assert_int_equal(tree_decode(spoiled[i], &back, &err), -1);
+        assert_int_equal(err.kind, ERR_CORRUPT);
+    }
     tree_release(&t);
 }
 
@@ -298,6 +383,8 @@ int main(void)
         TEST(a_view_holds_the_files_read_only_and_the_folders),
         TEST(the_same_list_in_any_order_is_the_same_snapshot),
         TEST(the_list_comes_back_sorted),
+        TEST(links_lead_to_files_of_the_view_and_count_nothing),
+        TEST(links_to_anything_but_a_file_are_refused),
         TEST(paths_that_would_leave_the_view_are_refused_before_anything_is_written),
         TEST(paths_that_exclude_one_another_are_both_named),
         TEST(a_blob_that_is_not_there_or_of_another_size_makes_no_snapshot),

@@ -180,6 +180,31 @@ static void a_view_that_was_tampered_with_is_built_anew(void **state)
     assert_agreement(f);
 }
 
+static void a_link_that_leads_elsewhere_is_found(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char path[512], id[SNAPSHOT_ID_MAX];
+    struct cache_blob b = store(f->c, f->lease, "a", 1, 100, true);
+    const struct cache_file file = {"x", b.id, 100};
+    const struct cache_link link = {"l", "x"};
+    const struct cache_tree tree = {.files = &file, .file_count = 1, .links = &link, .link_count = 1};
+    assert_ok(cache_snapshot_make(f->c, f->lease, &tree, id, &err), err);
+    assert_int_equal(verify(f, false).damaged, 0);
+    snprintf(path, sizeof path, "%s/views/%s", f->cache, id);
+    assert_int_equal(chmod(path, 0700), 0);
+    strcat(path, "/l");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(verify(f, false).damaged, 1);
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    struct cache_verify_result r = verify(f, true);
+    assert_int_equal(r.damaged, 1);
+    assert_int_equal(r.repaired, 1);
+    assert_ok(cache_snapshot_make(f->c, f->lease, &tree, id, &err), err);
+    assert_int_equal(verify(f, false).damaged, 0);
+    assert_agreement(f);
+}
+
 static void verification_can_be_cancelled_and_tells_how_far_it_is(void **state)
 {
     struct fixture *f = *state;
@@ -206,6 +231,7 @@ int main(void)
         TEST(a_missing_or_short_blob_is_found),
         TEST(orphans_are_removed_and_strangers_left_alone),
         TEST(a_view_that_was_tampered_with_is_built_anew),
+        TEST(a_link_that_leads_elsewhere_is_found),
         TEST(verification_can_be_cancelled_and_tells_how_far_it_is),
     };
     return cmocka_run_group_tests_name("cache verify", tests, NULL, NULL);

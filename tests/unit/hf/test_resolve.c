@@ -77,6 +77,8 @@ static void a_revision_becomes_a_commit_and_its_tree(void **state)
     assert_int_equal(x.r->file_count, 2);
     assert_int_equal(x.r->total_bytes, 5000000003);
     assert_string_equal(x.r->files[0].target, "a");
+    assert_null(x.r->snapshot_path);
+    assert_int_equal(x.r->link_count, 0);
     assert_string_equal(hf_version(&x.r->files[0], version), "git:" BLOB);
     assert_string_equal(hf_version(&x.r->files[1], version), "sha256:" SHA256);
     assert_int_equal(x.r->files[1].size, 5000000000);
@@ -171,19 +173,69 @@ static void a_redirect_to_no_name_is_not_one(void **state)
     assert_string_equal(name, "a.b/c-D");
 }
 
-static void the_hubs_layout_puts_files_below_their_commit(void **state)
+static void the_hubs_layout_has_blobs_by_their_digests_and_links_to_them(void **state)
 {
     (void)state;
     const struct source_hf src = {.repo = "o/n", .revision = "v1", .hub_layout = true};
     const struct fake_answer script[] = {
         REVISION("models/o/n/revision/v1", NULL),
-        {API "models/o/n/tree/" COMMIT "?recursive=true&expand=false", 200, NULL, "[" FILE("d/a", "3") "]", NULL},
+        {API "models/o/n/tree/" COMMIT "?recursive=true&expand=false", 200, NULL,
+         "[" FILE("d/a", "3") "," LARGE("big", "5000000000") "]", NULL},
         END,
     };
     struct run x;
     assert_int_equal(run(&x, &src, script), 0);
-    assert_string_equal(x.r->files[0].target, "models--o--n/snapshots/" COMMIT "/d/a");
+    assert_string_equal(x.r->snapshot_path, "models--o--n/snapshots/" COMMIT);
     assert_string_equal(x.r->ref_path, "models--o--n/refs/v1");
+    assert_int_equal(x.r->file_count, 2);
+    assert_string_equal(x.r->files[0].target, "models--o--n/blobs/" SHA256);
+    assert_string_equal(x.r->files[0].path, "big");
+    assert_string_equal(x.r->files[1].target, "models--o--n/blobs/" BLOB);
+    assert_int_equal(x.r->link_count, 2);
+    assert_string_equal(x.r->links[0].path, "models--o--n/snapshots/" COMMIT "/big");
+    assert_string_equal(x.r->links[0].to, "models--o--n/blobs/" SHA256);
+    assert_string_equal(x.r->links[1].path, "models--o--n/snapshots/" COMMIT "/d/a");
+    assert_string_equal(x.r->links[1].to, "models--o--n/blobs/" BLOB);
+    finish(&x);
+}
+
+static void in_the_hubs_layout_equal_content_is_one_file_of_several_links(void **state)
+{
+    (void)state;
+    static const char *files[] = {"[a-y]*"};
+    const struct source_hf src = {.repo = "datasets/n", .revision = COMMIT, .hub_layout = true, .files = {files, 1}};
+    const struct fake_answer script[] = {
+        REVISION("datasets/n/revision/" COMMIT, NULL),
+        {API "datasets/n/tree/" COMMIT "?recursive=true&expand=false", 200, NULL,
+         "[" FILE("y", "3") "," LARGE("x", "9") "," FILE("b/c", "3") "," LARGE("a", "9") "," FILE("z", "3") "]", NULL},
+        END,
+    };
+    struct run x;
+    assert_int_equal(run(&x, &src, script), 0);
+    assert_int_equal(x.r->file_count, 2);
+    assert_int_equal(x.r->total_bytes, 12);
+    assert_string_equal(x.r->files[0].path, "a");
+    assert_string_equal(x.r->files[1].path, "b/c");
+    assert_int_equal(x.r->link_count, 4);
+    assert_string_equal(x.r->links[0].to, x.r->links[2].to);
+    assert_string_equal(x.r->links[1].to, x.r->links[3].to);
+    assert_null(x.r->ref_path); /* a commit needs none */
+    finish(&x);
+}
+
+static void in_the_hubs_layout_one_content_has_one_size(void **state)
+{
+    (void)state;
+    const struct source_hf src = {.repo = "o/n", .hub_layout = true};
+    const struct fake_answer script[] = {
+        REVISION("models/o/n/revision/main", NULL),
+        {API "models/o/n/tree/" COMMIT "?recursive=true&expand=false", 200, NULL,
+         "[" FILE("a", "3") "," FILE("b", "4") "]", NULL},
+        END,
+    };
+    struct run x;
+    assert_int_equal(run(&x, &src, script), -1);
+    assert_int_equal(x.err.kind, ERR_PROTOCOL);
     finish(&x);
 }
 
@@ -279,7 +331,9 @@ int main(void)
         cmocka_unit_test(a_cycle_of_pages_is_refused),
         cmocka_unit_test(a_new_name_is_told_and_used),
         cmocka_unit_test(a_redirect_to_no_name_is_not_one),
-        cmocka_unit_test(the_hubs_layout_puts_files_below_their_commit),
+        cmocka_unit_test(the_hubs_layout_has_blobs_by_their_digests_and_links_to_them),
+        cmocka_unit_test(in_the_hubs_layout_equal_content_is_one_file_of_several_links),
+        cmocka_unit_test(in_the_hubs_layout_one_content_has_one_size),
         cmocka_unit_test(endpoints_and_mirrors_decide_where_requests_go),
         cmocka_unit_test(answers_that_are_no_tree_are_refused),
         cmocka_unit_test(a_tree_of_another_commit_is_refused),

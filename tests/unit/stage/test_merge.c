@@ -122,6 +122,40 @@ static void a_single_file_takes_the_name_of_its_target(void **state)
     assert_int_equal(out.folder_count, 0);
 }
 
+static void links_are_prefixed_with_what_they_lead_to(void **state)
+{
+    struct fixture *f = *state;
+    const struct cache_file a[] = {{"m", "B1", 1}}, b[] = {{"blobs/x", "B2", 2}};
+    const struct cache_link links[] = {{"s/x", "blobs/x"}};
+    const struct cache_tree trees[2] = {{.files = a, .file_count = 1},
+                                        {.files = b, .file_count = 1, .links = links, .link_count = 1}};
+    struct cache_tree out;
+    assert_int_equal(merge_two(f, "n", false, trees, &out), 0);
+    assert_int_equal(out.file_count, 2);
+    assert_int_equal(out.link_count, 1);
+    assert_string_equal(out.links[0].path, "n/s/x");
+    assert_string_equal(out.links[0].to, "n/blobs/x");
+}
+
+static void a_path_is_one_link_or_one_file(void **state)
+{
+    struct fixture *f = *state;
+    const struct cache_file file = {"x", "ONE", 1}, other = {"s", "ONE", 1};
+    const struct cache_link one = {"s", "x"}, two = {"s", "y"};
+    const struct cache_tree first = {.files = &file, .file_count = 1, .links = &one, .link_count = 1};
+    const struct cache_tree second[] = {first, {.links = &two, .link_count = 1}, {.files = &other, .file_count = 1}};
+    for (size_t i = 0; i < ARRAY_LEN(second); i++) {
+        const struct cache_tree trees[2] = {first, second[i]};
+        struct cache_tree out;
+        err_clear(&f->err);
+        assert_int_equal(merge_two(f, "", false, trees, &out), i == 0 ? 0 : -1);
+        if (i == 0)
+            assert_int_equal(out.file_count + out.link_count, 2);
+        else
+            assert_non_null(strstr(f->err.text, "/data/s, with different content"));
+    }
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -132,6 +166,8 @@ int main(void)
         T(the_same_path_with_the_same_content_is_one_file),
         T(the_same_path_with_other_content_names_both_inputs),
         T(a_single_file_takes_the_name_of_its_target),
+        T(links_are_prefixed_with_what_they_lead_to),
+        T(a_path_is_one_link_or_one_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
