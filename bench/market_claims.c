@@ -283,8 +283,9 @@ static int grow(struct bench *b, struct err *err)
 static int set_up(struct bench *b, struct err *err)
 {
     char token[SEAL_TOKEN_MAX], keys[] = "/tmp/berth-bench-keys-XXXXXX", path[64];
-    const struct market_settings s = MARKET_SETTINGS_KEEP;
+    struct market_settings s = MARKET_SETTINGS_KEEP;
     const struct spec_opts spec = {.file = "bench"};
+    s.max_per_poster = s.max_queued = 2 * QUEUE_MAX; /* one poster posts all */
     if (!mkdtemp(keys))
         return err_sys(err, "mkdtemp");
     snprintf(path, sizeof(path), "%s/keys", keys);

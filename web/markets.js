@@ -145,7 +145,7 @@ function required(r) {
     : nothing('Nothing in particular: any node of this market may take jobs at once.'));
 }
 
-const settings = (m) => panel('settings', 'Settings', facts([['attempts of a job', count(m.max_attempts)], ['jobs that may wait', count(m.max_queued)],
+const settings = (m) => panel('settings', 'Settings', facts([['attempts of a job', count(m.max_attempts)], ['jobs that may wait', count(m.max_queued)], ['jobs of one poster that may wait or run', count(m.max_per_poster)],
   ['ended jobs are kept', duration(m.retention_ms)], ['log of an execution', `at most ${bytes(m.max_log_bytes)}`], ['head start of nodes that hold the inputs', `at most ${duration(m.locality_window_ms)}`]]));
 
 export async function underWay(market, options) {

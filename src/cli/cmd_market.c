@@ -10,10 +10,11 @@
 
 static struct {
     const char *name, *description, *file, *role, *market, *out;
-    uint64_t window_ms, attempts, queued, retention_ms, log_bytes, ttl_ms;
+    uint64_t window_ms, attempts, queued, per_poster, retention_ms, log_bytes, ttl_ms;
 } a = {.window_ms = UINT64_MAX,
        .attempts = UINT64_MAX,
        .queued = UINT64_MAX,
+       .per_poster = UINT64_MAX,
        .retention_ms = UINT64_MAX,
        .log_bytes = UINT64_MAX};
 
@@ -36,6 +37,11 @@ static struct {
          .meta = "N",                                                                                                  \
          .help = "How often a job is tried"},                                                                          \
         {.name = "max-queued", .type = OPT_U64, .into = &a.queued, .meta = "N", .help = "Jobs that may wait"},         \
+        {.name = "max-per-poster",                                                                                     \
+         .type = OPT_U64,                                                                                              \
+         .into = &a.per_poster,                                                                                        \
+         .meta = "N",                                                                                                  \
+         .help = "Jobs of one poster that may wait or run"},                                                           \
         {.name = "retention",                                                                                          \
          .type = OPT_DURATION,                                                                                         \
          .into = &a.retention_ms,                                                                                      \
@@ -104,6 +110,7 @@ static const struct remote_column market_lines[] = {
     {"window", "locality_window_ms", CELL_DURATION},
     {"attempts", "max_attempts", CELL_NUMBER},
     {"max queued", "max_queued", CELL_NUMBER},
+    {"per poster", "max_per_poster", CELL_NUMBER},
     {"retention", "retention_ms", CELL_DURATION},
     {"log bytes", "max_log_bytes", CELL_BYTES},
     {0},
@@ -159,6 +166,7 @@ static json_t *given_settings(struct err *err)
         (!a.description || json_put_str(body, "description", a.description, err) == 0) &&
         put_given(body, "locality_window_ms", a.window_ms, err) == 0 &&
         put_given(body, "max_attempts", a.attempts, err) == 0 && put_given(body, "max_queued", a.queued, err) == 0 &&
+        put_given(body, "max_per_poster", a.per_poster, err) == 0 &&
         put_given(body, "retention_ms", a.retention_ms, err) == 0 &&
         put_given(body, "max_log_bytes", a.log_bytes, err) == 0)
         return body;
@@ -213,7 +221,7 @@ static int market_set(struct cli *cli, const struct strv *operands, struct err *
     if (cli_want_operands(operands, 1, 1, &command_market_set, err) < 0)
         return EXIT_USAGE;
     if (!a.name && !a.description && a.window_ms == UINT64_MAX && a.attempts == UINT64_MAX && a.queued == UINT64_MAX &&
-        a.retention_ms == UINT64_MAX && a.log_bytes == UINT64_MAX) {
+        a.per_poster == UINT64_MAX && a.retention_ms == UINT64_MAX && a.log_bytes == UINT64_MAX) {
         err_set(err, ERR_USAGE, "market set: nothing to change");
         err_hint(err, "berth market set %.64s --retention 30d; `berth market set --help` lists what there is",
                  operands->v[0]);

@@ -14,6 +14,7 @@ static const struct setting {
     {"max_queued", offsetof(struct market_settings, max_queued), 100000, 1, 10000000},
     {"retention_ms", offsetof(struct market_settings, retention_ms), 7 * DAY_MS, 0, 3650 * DAY_MS},
     {"max_log_bytes", offsetof(struct market_settings, max_log_bytes), 16 << 20, LOG_BYTES_LEAST, (int64_t)1 << 40},
+    {"max_per_poster", offsetof(struct market_settings, max_per_poster), MARKET_POSTER_JOBS, 1, 10000000},
 };
 
 static int64_t setting_of(const struct market_settings *s, size_t i)
@@ -38,8 +39,8 @@ static int insert_market(struct market *m, const char *address, const struct mar
 {
     struct query q = query_on(m,
                               "INSERT INTO markets (address, created_ms, name, description, locality_window_ms,"
-                              " max_attempts, max_queued, retention_ms, max_log_bytes)"
-                              " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (address) DO NOTHING",
+                              " max_attempts, max_queued, retention_ms, max_log_bytes, max_per_poster)"
+                              " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (address) DO NOTHING",
                               err);
     query_text(&q, address);
     query_i64(&q, m->tx.now_ms);
@@ -56,7 +57,8 @@ static int update_market(struct market *m, const char *address, const struct mar
                               "UPDATE markets SET name = COALESCE($2, name), description = COALESCE($3, description),"
                               " locality_window_ms = COALESCE($4, locality_window_ms),"
                               " max_attempts = COALESCE($5, max_attempts), max_queued = COALESCE($6, max_queued),"
-                              " retention_ms = COALESCE($7, retention_ms), max_log_bytes = COALESCE($8, max_log_bytes)"
+                              " retention_ms = COALESCE($7, retention_ms), max_log_bytes = COALESCE($8, max_log_bytes),"
+                              " max_per_poster = COALESCE($9, max_per_poster)"
                               " WHERE address = $1",
                               err);
     query_text(&q, address);
@@ -88,7 +90,7 @@ int market_put(struct market *m, const struct market_caller *c, const char *addr
 
 #define MARKET_COLUMNS                                                                                                 \
     "SELECT address, name, description, created_ms, locality_window_ms, max_attempts, max_queued, retention_ms,"       \
-    " max_log_bytes, required_version FROM markets "
+    " max_log_bytes, max_per_poster, required_version FROM markets "
 
 static json_t *settings_json(const struct query *q, struct err *err)
 {
@@ -101,7 +103,7 @@ static json_t *settings_json(const struct query *q, struct err *err)
     put_ms(o, "created_ms", query_get(q, 3), err);
     for (int i = 0; i < (int)ARRAY_LEN(settings); i++)
         put_i64(o, settings[i].name, query_get(q, 4 + i), err);
-    put_i64(o, "required_version", query_get(q, 9), err);
+    put_i64(o, "required_version", query_get(q, 4 + (int)ARRAY_LEN(settings)), err);
     return o;
 }
 

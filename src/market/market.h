@@ -141,7 +141,8 @@ int market_token_revoke(struct market *m, const struct market_caller *c, const c
 
 /* ---- Markets. Reading is public. */
 
-#define MARKET_KEEP INT64_MIN /* of a setting: leave it as it is (for a new market: the default) */
+#define MARKET_POSTER_JOBS 10000     /* of one poster, unless a market says otherwise */
+#define MARKET_KEEP        INT64_MIN /* of a setting: leave it as it is (for a new market: the default) */
 struct market_settings {
     const char *name, *description; /* NULL: keep */
     int64_t locality_window_ms;     /* 10,000 */
@@ -149,10 +150,11 @@ struct market_settings {
     int64_t max_queued;             /* jobs waiting; 100,000 */
     int64_t retention_ms;           /* of ended jobs; 7 days */
     int64_t max_log_bytes;          /* of one execution, all attempts; 16 MiB */
+    int64_t max_per_poster;         /* executions of one poster's jobs that have not ended; MARKET_POSTER_JOBS */
 };
 #define MARKET_SETTINGS_KEEP                                                                                           \
     {                                                                                                                  \
-        NULL, NULL, MARKET_KEEP, MARKET_KEEP, MARKET_KEEP, MARKET_KEEP, MARKET_KEEP                                    \
+        NULL, NULL, MARKET_KEEP, MARKET_KEEP, MARKET_KEEP, MARKET_KEEP, MARKET_KEEP, MARKET_KEEP                       \
     }
 /* Make or change one; `created` (may be NULL) says which. → {"market": MARKET} */
 int market_put(struct market *m, const struct market_caller *c, const char *address, const struct market_settings *s,
@@ -190,7 +192,8 @@ struct market_post {
         .timeout_ms = MARKET_OWN, .queue_timeout_ms = MARKET_OWN, .total_timeout_ms = MARKET_OWN                       \
     }
 /* → {"job": JOB}. `again` (may be NULL): the same key posted it before. ERR_EXISTS: the key with another body;
- * ERR_LIMIT: the queue is full; ERR_NOTFOUND: no such market. */
+ * ERR_LIMIT: the queue is full, or the poster has as much in the market as it may (operators may have any number);
+ * ERR_NOTFOUND: no such market. */
 int market_job_post(struct market *m, const struct market_caller *c, const struct market_post *post, bool *again,
                     json_t **out, struct err *err);
 

@@ -29,10 +29,10 @@ struct market {
         size_t changed_count;
     } tx;
     uint32_t crowd; /* over how many of the first in the queue this connection's claims spread: see claim.c */
-    struct {        /* how many may be posted before the queue is counted again */
-        char market[MARKET_ADDRESS_MAX];
+    struct room {   /* how many may be posted before the queue, or what one poster has in it, is counted again */
+        char of[MARKET_ADDRESS_MAX + MARKET_ID_MAX]; /* a market; with a poster */
         int64_t left;
-    } room;
+    } queue_room, poster_room;
 };
 
 /* Schema, and the one clause in which the databases differ: how rows are locked. */

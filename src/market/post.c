@@ -7,12 +7,14 @@
 #define COUNT_MAX        10000
 #define IDEMPOTENCY_MAX  128
 #define ROOM_RECOUNT_MAX 1000
+#define ROOM_SHARE       8 /* of what is free, one connection gives away one part before it counts again */
 #define REDACTED_QUERY   '?'
 
 /* The parts of a posting, on their way into the tables. */
 struct posting {
     const struct market_post *post;
     const char *owner;
+    bool limited;   /* in how much it may have there: posters are, operators not */
     struct job job; /* the caller's, with what the post says over it; its lists are borrowed */
     struct job_kvs labels;
     uint32_t count;
@@ -341,29 +343,68 @@ static int insert_key(struct market *m, const struct posting *p, struct err *err
     return query_run(&q);
 }
 
-/* The queue is counted now and then, not for every job: the ceiling is near enough, and posting stays cheap however
- * long the queue is. */
-static int check_room(struct market *m, const struct posting *p, int64_t max_queued, struct err *err)
+/* What is there is counted now and then, not for every job: a ceiling is near enough, and posting stays cheap however
+ * long the queue is. True: there is room without a count. */
+static bool room_take(struct room *r, const char *of, int64_t n)
+{
+    bool there = str_eq(r->of, of) && r->left >= n;
+    if (there)
+        r->left -= n;
+    return there;
+}
+
+/* After a count: a part of what is free, since others post as well. */
+static void room_keep(struct room *r, const char *of, int64_t free)
+{
+    r->left = free / ROOM_SHARE < ROOM_RECOUNT_MAX ? free / ROOM_SHARE : ROOM_RECOUNT_MAX;
+    snprintf(r->of, sizeof(r->of), "%s", of);
+}
+
+static int check_queue(struct market *m, const struct posting *p, int64_t most, struct err *err)
 {
     const char *market = p->post->market;
-    if (str_eq(m->room.market, market) && m->room.left >= p->count) {
-        m->room.left -= p->count;
-        return 0;
-    }
     int64_t queued;
+    if (room_take(&m->queue_room, market, p->count))
+        return 0;
+    m->queue_room.left = 0;
     struct query q = query_on(m, "SELECT COUNT(*) FROM executions WHERE market = $1 AND state = 0", err);
     query_text(&q, market);
     if (query_one(&q, &queued) < 0)
         return -1;
-    m->room.left = 0;
-    if (queued + p->count > max_queued) {
+    if (queued + p->count > most) {
         err_set(err, ERR_LIMIT, "market '%s' has %lld executions waiting, and takes no more than %lld", market,
-                (long long)queued, (long long)max_queued);
+                (long long)queued, (long long)most);
         return err_hint(err, "post again when some have been taken");
     }
-    int64_t room = (max_queued - queued - p->count) / 8;
-    m->room.left = room < ROOM_RECOUNT_MAX ? room : ROOM_RECOUNT_MAX;
-    snprintf(m->room.market, sizeof(m->room.market), "%s", market);
+    room_keep(&m->queue_room, market, most - queued - p->count);
+    return 0;
+}
+
+/* So that one poster cannot fill the queue of all. */
+static int check_poster(struct market *m, const struct posting *p, int64_t most, struct err *err)
+{
+    char of[sizeof(m->poster_room.of)];
+    int64_t there;
+    snprintf(of, sizeof(of), "%s %s", p->post->market, p->owner);
+    if (!p->limited || room_take(&m->poster_room, of, p->count))
+        return 0;
+    m->poster_room.left = 0;
+    struct query q = query_on(m,
+                              "SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM jobs"
+                              " WHERE owner = $1 AND market = $2 AND finished_ms IS NULL",
+                              err);
+    query_text(&q, p->owner);
+    query_text(&q, p->post->market);
+    if (query_one(&q, &there) < 0)
+        return -1;
+    if (there + p->count > most) {
+        err_set(err, ERR_LIMIT,
+                "this token has %lld executions in market '%s' that have not ended, and may have no more than %lld",
+                (long long)there, p->post->market, (long long)most);
+        return err_hint(err, "post again when some have ended, stop some, or ask the market's operator for a higher "
+                             "max_per_poster");
+    }
+    room_keep(&m->poster_room, of, most - there - p->count);
     return 0;
 }
 
@@ -386,14 +427,16 @@ static int posted_before(struct market *m, const struct posting *p, char id[MARK
 
 static int insert_all(struct market *m, const struct posting *p, struct err *err)
 {
-    struct query q = query_on(m, "SELECT max_attempts, max_queued FROM markets WHERE address = $1", err);
+    struct query q =
+        query_on(m, "SELECT max_attempts, max_queued, max_per_poster FROM markets WHERE address = $1", err);
     query_text(&q, p->post->market);
     int rc = query_next(&q);
     if (rc <= 0)
         return rc < 0 ? -1 : err_set(err, ERR_NOTFOUND, "no market '%.64s'", p->post->market);
-    int64_t max_attempts = query_get(&q, 0), max_queued = query_get(&q, 1);
+    int64_t max_attempts = query_get(&q, 0), max_queued = query_get(&q, 1), max_per_poster = query_get(&q, 2);
     query_done(&q);
-    if (check_room(m, p, max_queued, err) < 0 || insert_job(m, p, err) < 0)
+    if (check_queue(m, p, max_queued, err) < 0 || check_poster(m, p, max_per_poster, err) < 0 ||
+        insert_job(m, p, err) < 0)
         return -1;
     for (uint32_t i = 0; i < p->count; i++)
         if (insert_execution(m, p, i, max_attempts, err) < 0)
@@ -429,7 +472,7 @@ static int post_job(struct market *m, const struct posting *p, bool *before, cha
 int market_job_post(struct market *m, const struct market_caller *c, const struct market_post *post, bool *again,
                     json_t **out, struct err *err)
 {
-    struct posting p = {.post = post, .owner = c->token};
+    struct posting p = {.post = post, .owner = c->token, .limited = c->role == MARKET_POSTER};
     char id[MARKET_ID_MAX];
     bool before = false;
     if (c->role != MARKET_POSTER && c->role != MARKET_OPERATOR)

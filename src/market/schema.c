@@ -86,6 +86,9 @@ static const char *const migrations[] = {
     " job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, created_ms BIGINT NOT NULL, PRIMARY KEY (owner, key));"
     "CREATE INDEX idempotency_age ON idempotency(created_ms);"
     "CREATE INDEX idempotency_job ON idempotency(job);",
+    /* Markets that were there take as much of one poster as they took before; new ones say how much. */
+    "ALTER TABLE markets ADD COLUMN max_per_poster BIGINT NOT NULL DEFAULT 10000000;"
+    "CREATE INDEX jobs_live ON jobs(owner, market, count) WHERE finished_ms IS NULL;",
 };
 
 int schema_migrate(struct db *db, struct err *err)

@@ -25,6 +25,7 @@ static int put_market(struct call *c, json_t **out, struct err *err)
         body_i64(c, "max_queued", 1, 100000000, &s.max_queued, err) < 0 ||
         body_i64(c, "retention_ms", 60000, INT64_MAX / 2, &s.retention_ms, err) < 0 ||
         body_i64(c, "max_log_bytes", 0, INT64_C(1) << 40, &s.max_log_bytes, err) < 0 ||
+        body_i64(c, "max_per_poster", 1, 10000000, &s.max_per_poster, err) < 0 ||
         market_put(c->m, &c->caller, httpd_param(c->req, "address"), &s, &created, out, err) < 0)
         return -1;
     c->status = created ? 201 : 200;
@@ -90,8 +91,9 @@ static int revoke_token(struct call *c, json_t **out, struct err *err)
 }
 
 static const char *const page_queries[] = {"limit", "next_token", NULL};
-static const char *const market_members[] = {"name",       "description",  "locality_window_ms", "max_attempts",
-                                             "max_queued", "retention_ms", "max_log_bytes",      NULL};
+static const char *const market_members[] = {"name",          "description",    "locality_window_ms",
+                                             "max_attempts",  "max_queued",     "retention_ms",
+                                             "max_log_bytes", "max_per_poster", NULL};
 static const char *const required_members[] = {"required_images", "required_remote_resources", NULL};
 static const char *const token_members[] = {"role", "name", "market", "ttl_ms", NULL};
 

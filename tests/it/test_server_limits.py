@@ -167,6 +167,21 @@ def test_one_token_cannot_use_up_the_others(tmp_path):
     assert server.end() == 0
 
 
+def test_a_poster_has_only_so_many_jobs_that_have_not_ended(server):
+    shown = server.operator.ok("PUT", "/api/markets/few", {"version": 1, "max_per_poster": 2})["market"]
+    assert shown["max_per_poster"] == 2 and shown["max_queued"] == 100000
+    poster, another = server.client("poster"), server.client("poster")
+    jobs = [poster.post_job(market="few")["id"] for _ in range(2)]
+    refused = poster("POST", JOBS, {"market": "few", "definition": job()})
+    assert refused.status == 429 and refused.code == "limit" and "2 executions" in refused.message, refused
+    assert "max_per_poster" in refused.json["error"]["hint"] and int(refused.headers["Retry-After"]) >= 1
+    another.post_job(market="few")
+    poster.post_job()
+    poster.ok("DELETE", f"{JOBS}/{jobs[0]}")
+    poster.post_job(market="few")
+    assert server.operator("PUT", "/api/markets/few", {"version": 1, "max_per_poster": 0}).status == 400
+
+
 def test_metrics_count_and_are_the_operators_elsewhere(tmp_path):
     server = Server(tmp_path / "s", None, "--listen", "0.0.0.0:0", "--insecure").market()
     poster = server.client("poster")

@@ -212,6 +212,87 @@ static void a_full_queue_takes_no_more(void **state)
     job_free(job);
 }
 
+/* Nobody else's share of the queue, no market's but this one, and only what has not ended. */
+static void a_poster_has_only_so_many_jobs_that_have_not_ended(void **state)
+{
+    struct world *w = *state;
+    struct market_settings s = MARKET_SETTINGS_KEEP;
+    OK(market_put(w->m, &w->manager, "other", &s, NULL, NULL, &err));
+    s.max_per_poster = 2;
+    OK(market_put(w->m, &w->manager, MARKET, &s, NULL, NULL, &err));
+    struct node n = node_named(w, "n1");
+    struct claimed c;
+    struct posted first = post(w);
+    pass(1);
+    struct posted second = post(w);
+    struct job *job = parse_job(JOB_TEXT);
+    struct market_post p = MARKET_POST_OWN;
+    struct err why = ERR_INIT;
+    p.job = job;
+    p.market = MARKET;
+    assert_int_equal(market_job_post(w->m, &w->poster, &p, NULL, NULL, &why), -1);
+    assert_int_equal(why.kind, ERR_LIMIT);
+    assert_non_null(strstr(why.text, "2 executions"));
+    assert_non_null(strstr(why.hint, "max_per_poster"));
+    OK(market_job_post(w->m, &w->stranger, &p, NULL, NULL, &err));
+    for (int i = 0; i < 3; i++)
+        OK(market_job_post(w->m, &w->manager, &p, NULL, NULL, &err));
+    p.market = "other";
+    OK(market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    p.market = MARKET;
+    assert_int_equal(claim(w, &n, &c), 1); /* one that runs counts, too */
+    assert_string_equal(c.ref.job, first.id);
+    REFUSES(ERR_LIMIT, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    finish(w, &n, &c);
+    OK(market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    REFUSES(ERR_LIMIT, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    OK(market_job_stop(w->m, &w->poster, second.id, NULL, NULL, &err));
+    OK(market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    job_free(job);
+}
+
+static void executions_count_for_their_poster_and_not_jobs(void **state)
+{
+    struct world *w = *state;
+    struct market_settings s = MARKET_SETTINGS_KEEP;
+    s.max_per_poster = 3;
+    OK(market_put(w->m, &w->manager, MARKET, &s, NULL, NULL, &err));
+    struct market_post p = MARKET_POST_OWN;
+    p.market = MARKET;
+    p.confidential = true;
+    p.sealed_count = 4;
+    REFUSES(ERR_LIMIT, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    p.sealed_count = 3;
+    OK(market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+    p.sealed_count = 1;
+    REFUSES(ERR_LIMIT, market_job_post(w->m, &w->poster, &p, NULL, NULL, &err));
+}
+
+static int64_t per_poster(struct market *m, const char *address)
+{
+    json_t *out = NULL;
+    int64_t v = 0;
+    OK(market_get(m, address, &out, &err));
+    assert_true(json_get_i64(json_object_get(out, "market"), "max_per_poster", &v));
+    json_decref(out);
+    return v;
+}
+
+static void markets_of_an_older_berth_take_as_much_of_a_poster_as_before(void **state)
+{
+    struct world *w = *state;
+    must_exec(w->f->db, "DROP INDEX jobs_live");
+    must_exec(w->f->db, "ALTER TABLE markets DROP COLUMN max_per_poster");
+    must_exec(w->f->db, "UPDATE schema_version SET version = 1");
+    market_free(w->m);
+    w->m = open_more(w);
+    assert_int_equal(per_poster(w->m, MARKET), 10000000);
+    const struct market_settings s = MARKET_SETTINGS_KEEP;
+    OK(market_put(w->m, &w->manager, "new", &s, NULL, NULL, &err));
+    assert_int_equal(per_poster(w->m, "new"), MARKET_POSTER_JOBS);
+    assert_int_equal(per_poster(w->m, MARKET), 10000000);
+}
+
 static void what_a_post_says_goes_over_the_file(void **state)
 {
     struct world *w = *state;
@@ -590,6 +671,9 @@ int main(void)
         MARKET_TEST(a_token_for_one_market_posts_to_no_other),
         MARKET_TEST(the_same_key_and_body_give_the_same_job_again),
         MARKET_TEST(a_full_queue_takes_no_more),
+        MARKET_TEST(a_poster_has_only_so_many_jobs_that_have_not_ended),
+        MARKET_TEST(executions_count_for_their_poster_and_not_jobs),
+        MARKET_TEST(markets_of_an_older_berth_take_as_much_of_a_poster_as_before),
         MARKET_TEST(what_a_post_says_goes_over_the_file),
         MARKET_TEST(a_unique_beginning_of_an_id_will_do),
         MARKET_TEST(logs_are_kept_in_order_and_once),
