@@ -109,6 +109,9 @@ int page_close(json_t *o, bool more, int64_t number, const char *id, struct err 
 /* ---- Who may */
 int need_operator(const struct market_caller *c, struct err *err);
 int check_address(const char *what, const char *s, struct err *err); /* of a market or node */
+/* A token for one market names no other. The answer tells its holder what the token says, and of the other market not
+ * even whether there is one. */
+int check_token_market(const struct market_caller *c, const char *market, struct err *err);
 int new_id(const char *prefix, char out[MARKET_ID_MAX], struct err *err);
 /* A new token in the table, inside the caller's transaction; `id` "": a new one. */
 int token_make(struct market *m, const struct market_token_opts *o, const char *node, char token[SEAL_TOKEN_MAX],

@@ -282,8 +282,8 @@ static int check_hello(const struct market_caller *c, struct greeting *g, struct
         return -1;
     if (c->role == MARKET_NODE && c->node[0] && !str_eq(c->node, h->node))
         return err_set(err, ERR_NOTFOUND, "this token belongs to another node");
-    if (h->market && !str_eq(h->market, c->market))
-        return err_set(err, ERR_NOTFOUND, "no market '%.64s'", h->market);
+    if (h->market && (check_address("market", h->market, err) < 0 || check_token_market(c, h->market, err) < 0))
+        return -1;
     if (h->slots > MARKET_SLOTS_MAX)
         return err_set(err, ERR_INVALID, "slots: more than %d", MARKET_SLOTS_MAX);
     if ((h->name && strlen(h->name) >= MARKET_NAME_MAX) || !h->peer_address != !h->peer_fingerprint ||
@@ -444,7 +444,10 @@ static int check_market(struct market *m, const char *address, struct err *err)
     query_text(&q, address);
     if (query_one(&q, &there) < 0)
         return -1;
-    return there ? 0 : err_set(err, ERR_NOTFOUND, "no market '%.64s'", address);
+    if (there)
+        return 0;
+    err_set(err, ERR_NOTFOUND, "no market '%.64s', which this token is for", address);
+    return err_hint(err, "an operator makes it with `berth market create %.64s`", address);
 }
 
 static int greet(struct market *m, const struct market_caller *c, struct greeting *g, json_t **out, struct err *err)

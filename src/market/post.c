@@ -477,9 +477,8 @@ int market_job_post(struct market *m, const struct market_caller *c, const struc
     bool before = false;
     if (c->role != MARKET_POSTER && c->role != MARKET_OPERATOR)
         return err_set(err, ERR_DENIED, "a node's token posts no jobs");
-    if (c->market[0] && !str_eq(c->market, post->market))
-        return err_set(err, ERR_NOTFOUND, "no market '%.64s'", post->market ? post->market : "");
-    if (check_address("market", post->market, err) < 0 || check_post(post, err) < 0)
+    if (check_address("market", post->market, err) < 0 || check_token_market(c, post->market, err) < 0 ||
+        check_post(post, err) < 0)
         return -1;
     struct arena *a = arena_new(0, err);
     buf_init(&p.sealed_secrets, DEFINITION_MAX);

@@ -143,6 +143,14 @@ int check_address(const char *what, const char *s, struct err *err)
                    MARKET_ADDRESS_MAX - 1);
 }
 
+int check_token_market(const struct market_caller *c, const char *market, struct err *err)
+{
+    if (!c->market[0] || str_eq(c->market, market))
+        return 0;
+    err_set(err, ERR_DENIED, "this token is for market '%s', not for '%.64s'", c->market, market);
+    return err_hint(err, "name market '%s', or use a token that was made for '%.64s'", c->market, market);
+}
+
 #define ID_CHARS 24
 int new_id(const char *prefix, char out[MARKET_ID_MAX], struct err *err)
 {

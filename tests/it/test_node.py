@@ -297,6 +297,15 @@ def test_a_token_of_the_wrong_kind_ends_the_node(market, berth, one_engine):
     assert done.code == 1 and "role" in done.errors, done
 
 
+def test_a_token_for_another_market_says_which_it_is_for(market, berth, one_engine):
+    token = berth.cwd / "t"
+    token.touch(mode=0o600)
+    token.write_text(market.join_token)
+    done = berth("node", "start", "--server", market.url, "--market", "nowhere", "--state-dir", berth.cwd / "s", "--token-file", token,
+                 env={"BERTH_ENGINE": one_engine})
+    assert done.code == 1 and "for market 'fleet', not for 'nowhere'" in done.errors and "name market 'fleet'" in done.errors, done
+
+
 def pins(node):
     """{snapshot's origin: who pinned it} of a node's cache."""
     import subprocess

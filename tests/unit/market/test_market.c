@@ -165,7 +165,7 @@ static void a_token_for_one_market_posts_to_no_other(void **state)
     struct market_post p = MARKET_POST_OWN;
     p.job = job;
     p.market = MARKET;
-    REFUSES(ERR_NOTFOUND, market_job_post(w->m, &c, &p, NULL, NULL, &err));
+    REFUSES(ERR_DENIED, market_job_post(w->m, &c, &p, NULL, NULL, &err));
     p.market = "other";
     OK(market_job_post(w->m, &c, &p, NULL, NULL, &err));
     p.market = "nowhere";
@@ -561,6 +561,34 @@ static void a_join_token_makes_a_node_once(void **state)
     json_decref(second);
 }
 
+/* What its holder may know is what the token says: the answer is the same whether the other market is there or not. */
+static void a_join_token_for_another_market_is_told_which_it_is_for(void **state)
+{
+    struct world *w = *state;
+    static const char *const others[] = {MARKET, "nowhere"};
+    struct market_caller join = caller_of(w, MARKET_JOIN, "other");
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        const struct market_hello h = {.node = "n1", .market = others[i]};
+        char text[128], hint[128];
+        struct err why = ERR_INIT;
+        assert_int_equal(market_node_hello(w->m, &join, &h, NULL, &why), -1);
+        snprintf(text, sizeof text, "this token is for market 'other', not for '%s'", others[i]);
+        snprintf(hint, sizeof hint, "name market 'other', or use a token that was made for '%s'", others[i]);
+        assert_int_equal(why.kind, ERR_DENIED);
+        assert_string_equal(why.text, text);
+        assert_string_equal(why.hint, hint);
+    }
+    const struct market_hello none = {.node = "n1"}, named = {.node = "n1", .market = "other"};
+    struct err why = ERR_INIT;
+    assert_int_equal(market_node_hello(w->m, &join, &none, NULL, &why), -1);
+    assert_int_equal(why.kind, ERR_NOTFOUND);
+    assert_string_equal(why.text, "no market 'other', which this token is for");
+    assert_non_null(strstr(why.hint, "berth market create other"));
+    const struct market_settings s = MARKET_SETTINGS_KEEP;
+    OK(market_put(w->m, &w->manager, "other", &s, NULL, NULL, &err));
+    OK(market_node_hello(w->m, &join, &named, NULL, &err));
+}
+
 static void a_node_token_awaits_approval_and_stays_with_its_node(void **state)
 {
     struct world *w = *state;
@@ -683,6 +711,7 @@ int main(void)
         MARKET_TEST(a_result_says_where_it_is),
         MARKET_TEST(peers_are_named_to_who_holds_an_execution),
         MARKET_TEST(a_join_token_makes_a_node_once),
+        MARKET_TEST(a_join_token_for_another_market_is_told_which_it_is_for),
         MARKET_TEST(a_node_token_awaits_approval_and_stays_with_its_node),
         MARKET_TEST(nodes_and_markets_are_listed_as_they_are),
         MARKET_TEST(ended_jobs_are_forgotten_after_their_time),
