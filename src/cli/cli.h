@@ -90,6 +90,9 @@ extern const struct command command_publish, command_job_get, command_run, comma
 /* 130 or 143 when a signal asked for the end. */
 int cli_signal_exit_code(void);
 
+/* Standard input to its end, or to a signal: ERR_CANCELLED. `out` bounds it. */
+int cli_read_stdin(struct buf *out, struct err *err);
+
 /* One JSON value, pretty, on stdout. Steals `value`; NULL with err set is fine and gives -1. */
 int cli_print_json(json_t *value, struct err *err);
 

@@ -63,7 +63,7 @@ static int read_grant(struct destination *d, const char *path, struct err *err)
     bool in = str_eq(path, "-");
     AUTO_BUF text;
     buf_init(&text, S3_GRANT_BYTES_MAX);
-    if (fs_read_file(AT_FDCWD, in ? "/dev/stdin" : path, S3_GRANT_BYTES_MAX, &text, err) < 0)
+    if ((in ? cli_read_stdin(&text, err) : fs_read_file(AT_FDCWD, path, S3_GRANT_BYTES_MAX, &text, err)) < 0)
         return -1;
     struct err unsaid = ERR_INIT; /* it quotes what it stumbled over, which may be a signature */
     d->granted = true;

@@ -1,29 +1,14 @@
 #include "cli/jobfile.h"
 
 #include "base/fs.h"
+#include "cli/cli.h"
 
 #include <fcntl.h>
-#include <unistd.h>
-
-static int read_stdin(struct buf *out, struct err *err)
-{
-    for (;;) {
-        char *room = buf_reserve(out, 64u << 10);
-        if (!room)
-            return buf_check(out, "standard input", err);
-        ssize_t n = read(STDIN_FILENO, room, 64u << 10);
-        if (n < 0)
-            return err_sys(err, "read standard input");
-        if (n == 0)
-            return 0;
-        buf_grew(out, (size_t)n);
-    }
-}
 
 int jobfile_read(const char *path, struct buf *out, struct err *err)
 {
     if (str_eq(path, "-"))
-        return read_stdin(out, err);
+        return cli_read_stdin(out, err);
     if (fs_read_file(AT_FDCWD, path, SPEC_FILE_MAX, out, err) < 0) {
         if (err->kind == ERR_NOTFOUND)
             err_hint(err, "name a job file: JSON or YAML, Nosana or Bacalhau");

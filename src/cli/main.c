@@ -6,7 +6,9 @@
 #include "job/unpack.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +16,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define HELP_MAX (256u << 10)
+#define HELP_MAX    (256u << 10)
+#define STDIN_PIECE ((size_t)64 << 10)
 
 struct globals globals;
 
@@ -45,6 +48,18 @@ static void keep_memory_private(void)
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+/* Where whoever started us has closed a standard stream, the next file to be opened would get its number, and what is
+ * printed would end up in there. */
+static void keep_streams_apart(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR); /* NOLINT(android-cloexec-open): as standard streams are */
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 /* --- signals: the first asks, the second insists ------------------------------------------------------------------ */
 
 static struct cancel *signal_cancel;
@@ -60,7 +75,7 @@ static void on_signal(int number)
 }
 
 /* What whoever started us has ignored stays so: nohup(1), and a shell that puts us in the background. */
-static void catch(int number)
+static void catch (int number)
 {
     const struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction before;
@@ -74,9 +89,9 @@ static int catch_signals(struct cancel *cancel, struct err *err)
         return -1;
     signal_cancel = cancel;
     struct sigaction ignore = {.sa_handler = SIG_IGN};
-    catch(SIGINT);
-    catch(SIGTERM);
-    catch(SIGHUP);
+    catch (SIGINT);
+    catch (SIGTERM);
+    catch (SIGHUP);
     sigaction(SIGPIPE, &ignore, NULL);
     return 0;
 }
@@ -86,7 +101,29 @@ int cli_signal_exit_code(void)
     return signal_seen == SIGTERM ? EXIT_SIGTERM : EXIT_SIGINT;
 }
 
-/* --- output ------------------------------------------------------------------------------------------------------- */
+/* --- input and output --------------------------------------------------------------------------------------------- */
+
+int cli_read_stdin(struct buf *out, struct err *err)
+{
+    struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = signal_cancel->event_fd, .events = POLLIN}};
+    char piece[STDIN_PIECE];
+    for (;;) {
+        /* The wait is not in read(2), which goes on after a signal. */
+        int ready = poll(fds, ARRAY_LEN(fds), -1);
+        if (cancel_check(signal_cancel, err) < 0)
+            return -1;
+        ssize_t n = ready < 0 ? -1 : read(STDIN_FILENO, piece, sizeof piece);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (n < 0)
+            return err_sys(err, "read standard input");
+        if (n == 0)
+            return 0;
+        buf_add(out, piece, (size_t)n);
+        if (buf_check(out, "standard input", err) < 0)
+            return -1;
+    }
+}
 
 int cli_print_json(json_t *value, struct err *err)
 {
@@ -314,6 +351,7 @@ int main(int argc, char **argv)
 {
     struct cli cli = {0};
     struct err err = ERR_INIT;
+    keep_streams_apart();
     keep_memory_private();
     if (argc > 1 && str_eq(argv[1], UNPACK_HELPER))
         return unpack_helper(argc, argv);

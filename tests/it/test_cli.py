@@ -7,6 +7,7 @@ import pathlib
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -187,6 +188,46 @@ def test_config_show_is_a_table_of_everything(berth):
     head, *rows = berth("config", "show").text.splitlines()
     assert head.split() == ["NAME", "VALUE", "FROM", "MEANING"]
     assert [r.split()[0] for r in rows] == list(shown(berth)) and len(rows) > 20
+
+
+# --- standard input and signals ---------------------------------------------------------------------------------------
+
+def signals(process, which):
+    """The set of signals that a process catches (SigCgt) or ignores (SigIgn)."""
+    line = re.search(rf"^{which}:\s*([0-9a-f]+)$", pathlib.Path(f"/proc/{process.pid}/status").read_text(), re.M)
+    return {n for n in signal.Signals if int(line[1], 16) >> (n - 1) & 1}
+
+
+def waiting(berth, *words, **more):
+    """berth that reads from a pipe on which nothing comes."""
+    argv, env = berth.command(*words)
+    process = subprocess.Popen(argv, env=env, cwd=berth.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+    end = time.monotonic() + 30
+    while signal.SIGTERM not in signals(process, "SigCgt"):
+        assert time.monotonic() < end and process.poll() is None
+    return process
+
+
+@pytest.mark.parametrize("sign, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "TERM"])
+def test_a_signal_ends_the_wait_for_a_job_on_standard_input(berth, sign, code):
+    process = waiting(berth, "run", "-")
+    process.send_signal(sign)
+    assert process.wait(30) == code
+    process.communicate()
+
+
+def test_what_was_ignored_before_berth_stays_ignored(berth):
+    """nohup berth …"""
+    process = waiting(berth, "run", "-", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert signal.SIGHUP in signals(process, "SigIgn") and signal.SIGINT in signals(process, "SigCgt")
+    process.communicate(b"nothing")
+    assert process.returncode == 125
+
+
+def test_a_closed_standard_input_is_an_empty_one(berth):
+    argv, env = berth.command("validate", "-")
+    done = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *argv], env=env, cwd=berth.cwd, capture_output=True, timeout=30)
+    assert done.returncode == 1 and b"standard input" in done.stdout
 
 
 # --- colours and bars -------------------------------------------------------------------------------------------------
