@@ -15,6 +15,8 @@
 #define OPEN_TRIES      16 /* openat2 asks to be called again while somebody renames folders on the way */
 #define COPY_CHUNK      ((size_t)64 << 10)
 #define COPY_RANGE_STEP ((size_t)1 << 30)
+#define BOOT_ID_FILE    "/proc/sys/kernel/random/boot_id" /* random(4) */
+#define BOOT_ID_MAX     64
 
 int fs_open_beneath(int dir_fd, const char *path, int flags, mode_t mode, struct err *err)
 {
@@ -343,4 +345,17 @@ int fs_preallocate(int fd, uint64_t size, struct err *err)
     if (rc == 0 || means_not_offered(errno))
         return 0;
     return err_sys(err, "set aside %llu bytes", (unsigned long long)size);
+}
+
+int fs_boot_id(int64_t *out, struct err *err)
+{
+    AUTO_BUF text;
+    uint64_t hash = 0;
+    buf_init(&text, BOOT_ID_MAX);
+    if (fs_read_file(AT_FDCWD, BOOT_ID_FILE, BOOT_ID_MAX, &text, err) < 0)
+        return -1;
+    for (size_t i = 0; i < text.n; i++)
+        hash = (hash ^ (unsigned char)text.p[i]) * UINT64_C(0x100000001b3);
+    *out = (int64_t)(hash >> 2 | 1);
+    return 0;
 }

@@ -70,4 +70,8 @@ int fs_preallocate(int fd, uint64_t size, struct err *err);
 
 int fs_fsync(int fd, const char *what, struct err *err);
 
+/* Which boot of the machine this is, positive. What was written in another one and never synced may be torn: a power
+ * cut can have come in between. */
+int fs_boot_id(int64_t *out, struct err *err);
+
 #endif

@@ -17,7 +17,6 @@
 #define VERSION_FILE  "VERSION"
 #define VERSION_BYTES 16
 #define KEY_FILE      "key"
-#define BOOT_ID_FILE  "/proc/sys/kernel/random/boot_id"
 
 static const char *const folders[] = {"blobs", "partial", "views", "locks", "leases", "quarantine"};
 
@@ -167,15 +166,9 @@ static int set_up(struct cache *c, struct err *err)
 
 static int read_boot(struct cache *c, struct err *err)
 {
-    AUTO_BUF text;
     struct statfs fs;
-    buf_init(&text, 64);
-    if (fs_read_file(AT_FDCWD, BOOT_ID_FILE, 64, &text, err) < 0)
+    if (fs_boot_id(&c->boot_id, err) < 0)
         return -1;
-    uint64_t hash = 0;
-    for (size_t i = 0; i < text.n; i++)
-        hash = (hash ^ (unsigned char)text.p[i]) * UINT64_C(0x100000001b3);
-    c->boot_id = (int64_t)(hash >> 2 | 1); /* positive, not SYNCED */
     if (fstatfs(c->dir_fd, &fs) < 0)
         return err_sys(err, "statfs %s", c->dir);
     if (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC)

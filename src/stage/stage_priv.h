@@ -29,6 +29,7 @@ struct fetch {
     void *source_ctx;
     struct cache_fill *fill; /* cache store */
     char *temporary;         /* folder store: name below .berth-partial */
+    bool versioned;          /* folder store: that name stands for these bytes alone */
     char *path;              /* folder store: where it goes below the folder */
     int fd;                  /* folder store */
     struct partmap *map;     /* folder store */

@@ -187,26 +187,34 @@ static int folder_begin(struct fetch *f, const struct source_file *file, enum ca
     }
     if (partial_name(f->path, file, name, err) < 0 || !(f->temporary = str_dup(name, err)))
         return -1;
+    f->versioned = file->version != NULL;
     *state = CACHE_FILL_MINE;
     return 0;
+}
+
+/* The map is bound to the boot of the machine, too: after a power cut nobody knows which of the marked bytes had
+ * reached the disk, and not every origin states a digest to check them against. */
+static int open_map(struct fetch *f, uint64_t size, struct err *err)
+{
+    char name[PARTIAL_NAME_MAX + 8], identity[PARTIAL_NAME_MAX + 24];
+    int64_t boot = 0;
+    snprintf(name, sizeof name, "%s.map", f->temporary);
+    f->map_fd = fs_open_beneath(f->in->stage->folder.partial_fd, name, O_RDWR | O_CREAT, 0600, err);
+    if (f->map_fd < 0 || fs_boot_id(&boot, err) < 0)
+        return -1;
+    snprintf(identity, sizeof identity, "%s %lld", f->temporary, (long long)boot);
+    return partmap_open(&f->map, f->map_fd, size, XFER_PART_DEFAULT, span_of(identity), err);
 }
 
 static int folder_open(struct fetch *f, uint64_t size, int *fd, struct partmap **map, struct err *err)
 {
     struct stage *s = f->in->stage;
-    bool parts = size != XFER_SIZE_UNKNOWN && size > XFER_PART_DEFAULT;
-    f->fd = fs_open_beneath(s->folder.partial_fd, f->temporary, O_RDWR | O_CREAT | (parts ? 0 : O_TRUNC), 0644, err);
-    if (f->fd < 0)
+    bool resumable = f->versioned && size != XFER_SIZE_UNKNOWN && size > XFER_PART_DEFAULT;
+    f->fd =
+        fs_open_beneath(s->folder.partial_fd, f->temporary, O_RDWR | O_CREAT | (resumable ? 0 : O_TRUNC), 0644, err);
+    if (f->fd < 0 || (resumable && open_map(f, size, err) < 0))
         return -1;
-    *map = NULL;
-    if (parts) {
-        char name[PARTIAL_NAME_MAX + 8];
-        snprintf(name, sizeof name, "%s.map", f->temporary);
-        f->map_fd = fs_open_beneath(s->folder.partial_fd, name, O_RDWR | O_CREAT, 0600, err);
-        if (f->map_fd < 0 || partmap_open(&f->map, f->map_fd, size, XFER_PART_DEFAULT, span_of(f->temporary), err) < 0)
-            return -1;
-        *map = f->map;
-    }
+    *map = f->map;
     *fd = f->fd;
     return 0;
 }
@@ -258,20 +266,22 @@ static int move_into_place(const struct stage *s, const char *temporary, const c
     return 0;
 }
 
+static int place(const struct fetch *f, const struct source_file *file, struct err *err)
+{
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = file->modified_ms / 1000}};
+    if (file->modified_ms > 0 && futimens(f->fd, times) < 0)
+        return err_sys(err, "set the time of %s", file->path);
+    return move_into_place(f->in->stage, f->temporary, f->path, err);
+}
+
 static int folder_commit(struct fetch *f, const struct source_file *file, struct err *err)
 {
-    struct stage *s = f->in->stage;
-    if (file->modified_ms > 0) {
-        struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = file->modified_ms / 1000}};
-        if (futimens(f->fd, times) < 0)
-            return err_sys(err, "set the time of %s", file->path);
-    }
     if (f->map)
         remove_map(f);
-    close_partial(f);
-    int rc = move_into_place(s, f->temporary, f->path, err);
+    int rc = place(f, file, err);
     if (rc < 0)
-        unlinkat(s->folder.partial_fd, f->temporary, 0);
+        unlinkat(f->in->stage->folder.partial_fd, f->temporary, 0);
+    close_partial(f);
     free(str_take(&f->temporary));
     return rc;
 }

@@ -1,6 +1,8 @@
 """F13: berth killed by SIGKILL at any instant of a download."""
 import hashlib
+import os
 import random
+import subprocess
 
 import pytest
 
@@ -102,6 +104,36 @@ def test_F13_what_was_kept_of_an_older_version_is_not_used_for_a_newer_one(berth
     got = fetch(berth, server)
     assert got.code == 0 and got.has("x.bin", o.now), got
     assert server.sent(op="get") == SIZE
+
+
+@pytest.mark.parametrize("etag", ["none", "weak"])
+def test_F13_what_says_no_version_is_begun_anew(berth, server, etag):
+    """Of equal size, and not a byte of the older one in it."""
+    o = server.put("b", "d/x.bin", size=SIZE, etag=etag)
+    server.rule(op="get", last=SIZE - 1, until="killed", gate="killed", hold_at=1)
+    process = berth.start("fetch", source(server), "out")
+    server.wait(lambda: server.sent(op="get") > (PARTS - 1) * PART or process.poll() is not None)
+    process.kill()
+    process.communicate(timeout=30)
+    server.release("killed")
+    o.change()
+    got = fetch(berth, server)
+    assert got.code == 0 and got.has("x.bin", o.now), got
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a mount namespace")
+def test_F13_parts_of_another_boot_of_the_machine_are_fetched_again(berth, server):
+    """After a power cut, marks may have reached the disk and their bytes not; here is no digest that would tell."""
+    o = server.put("b", "d/x.bin", size=SIZE, etag='"v1"')
+    boot = berth.cwd / "boot_id"
+    boot.write_text("00000000-1111-2222-3333-444444444444\n")
+    kill_one(berth, server, ["fetch", source(server), "out"], random.Random(99), berth.cwd / "out")
+    data = next(p for p in (berth.cwd / "out" / ".berth-partial").iterdir() if p.suffix != ".map")
+    data.write_bytes(bytes(data.stat().st_size))
+    argv, env = berth.command("fetch", source(server), "out")
+    done = subprocess.run(["unshare", "-m", "sh", "-c", f'mount --bind {boot} /proc/sys/kernel/random/boot_id && exec "$@"', "sh", *argv],
+                          env=env, cwd=berth.cwd, capture_output=True, timeout=60)
+    assert done.returncode == 0 and (berth.cwd / "out" / "in" / "x.bin").read_bytes() == o.now.content.read(), done
 
 
 def test_F13_a_run_that_is_killed_again_and_again_ends_with_the_whole_input(berth, server, one_engine):
