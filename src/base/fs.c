@@ -215,38 +215,44 @@ int fs_fsync(int fd, const char *what, struct err *err)
     return fsync(fd) < 0 ? err_sys(err, "fsync %s", what) : 0;
 }
 
-/* Fill the temporary file and make it durable, before any name points to it. */
-static int fill_temporary(int fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err)
+struct content {
+    const void *p;
+    size_t n;
+    mode_t mode;
+    bool synced; /* durable before any name points to it, and the name as well */
+};
+
+static int fill_temporary(int fd, const char *name, const struct content *c, struct err *err)
 {
-    if (fchmod(fd, mode) < 0)
+    if (fchmod(fd, c->mode) < 0)
         return err_sys(err, "chmod");
-    if (fs_write_all(fd, p, n, err) < 0)
+    if (fs_write_all(fd, c->p, c->n, err) < 0)
         return -1;
-    return fs_fsync(fd, name, err);
+    return c->synced ? fs_fsync(fd, name, err) : 0;
 }
 
-static int replace_in(int dir_fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err)
+static int replace_in(int dir_fd, const char *name, const struct content *c, struct err *err)
 {
     char id[RNG_ID_MAX], temporary[RNG_ID_MAX + 8];
     if (rng_id(id, err) < 0)
         return -1;
     snprintf(temporary, sizeof temporary, ".tmp-%s", id);
-    AUTO_FD fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 0700);
+    AUTO_FD fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, c->mode & 0700);
     if (fd < 0)
         return err_sys(err, "create a temporary file");
-    if (fill_temporary(fd, name, p, n, mode, err) < 0)
+    if (fill_temporary(fd, name, c, err) < 0)
         goto undo;
     if (renameat(dir_fd, temporary, dir_fd, name) < 0) {
         err_sys(err, "rename");
         goto undo;
     }
-    return fs_fsync(dir_fd, "the folder", err);
+    return c->synced ? fs_fsync(dir_fd, "the folder", err) : 0;
 undo:
     unlinkat(dir_fd, temporary, 0);
     return -1;
 }
 
-int fs_replace_file(int dir_fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err)
+static int replace_file(int dir_fd, const char *name, const struct content *c, struct err *err)
 {
     struct span base = path_basename(span_of(name));
     size_t folder_bytes = strlen(name) - base.n;
@@ -256,9 +262,19 @@ int fs_replace_file(int dir_fd, const char *name, const void *p, size_t n, mode_
     if (base.n == 0)
         return err_set(err, ERR_INVALID, "write %s: a file name is missing", name);
     AUTO_FD dir = open_at(dir_fd, folder, O_RDONLY | O_DIRECTORY, err);
-    if (dir < 0 || replace_in(dir, base.p, p, n, mode, err) < 0)
+    if (dir < 0 || replace_in(dir, base.p, c, err) < 0)
         return err_wrap(err, "write %s", name);
     return 0;
+}
+
+int fs_replace_file(int dir_fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err)
+{
+    return replace_file(dir_fd, name, &(struct content){.p = p, .n = n, .mode = mode, .synced = true}, err);
+}
+
+int fs_replace_file_unsynced(int dir_fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err)
+{
+    return replace_file(dir_fd, name, &(struct content){.p = p, .n = n, .mode = mode}, err);
 }
 
 int fs_space(int dir_fd, struct fs_space *out, struct err *err)

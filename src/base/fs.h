@@ -36,6 +36,9 @@ int fs_pread_all(int fd, void *p, size_t n, uint64_t offset, struct err *err); /
 /* Write a whole small file atomically (temporary name, fsync, rename, fsync of the folder). `mode` holds whatever the
  * umask says. `name` may be a path; its folder must exist. */
 int fs_replace_file(int dir_fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err);
+/* The same without an fsync: whole to whoever reads it, also after this process was killed; a power cut may leave it
+ * empty, or bring back what it replaced. */
+int fs_replace_file_unsynced(int dir_fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err);
 
 /* Remove a tree beneath dir_fd without following links or leaving its file system, however deep it is; absent is fine.
  * `name` is one component. */

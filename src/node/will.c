@@ -37,7 +37,8 @@ int will_write(struct execution *e, const json_t *finish, struct err *err)
     if (!will || !path || fs_mkdirs_beneath(e->node->state_fd, WILLS, 0700, err) < 0 ||
         json_write(will, false, &text, err) < 0)
         return -1;
-    return fs_replace_file(e->node->state_fd, path, text.p, text.n, 0600, err);
+    /* A job's inputs do not wait for the disk: should a power cut take what a crash leaves to say, the lease ends. */
+    return (finish ? fs_replace_file : fs_replace_file_unsynced)(e->node->state_fd, path, text.p, text.n, 0600, err);
 }
 
 void will_remove(struct execution *e)

@@ -50,14 +50,21 @@ int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to)
     return note('r') ? __real_renameat(from_fd, from, to_fd, to) : -1;
 }
 
-static int replace(int dir_fd, const char *text, size_t fail_at, struct err *err)
+typedef int replace_fn(int dir_fd, const char *name, const void *p, size_t n, mode_t mode, struct err *err);
+
+static int replace_by(replace_fn *fn, int dir_fd, const char *text, size_t fail_at, struct err *err)
 {
     memset(&trace, 0, sizeof trace);
     trace.fail_at = fail_at;
     trace.on = true;
-    int rc = fs_replace_file(dir_fd, "f", text, strlen(text), 0644, err);
+    int rc = fn(dir_fd, "f", text, strlen(text), 0644, err);
     trace.on = false;
     return rc;
+}
+
+static int replace(int dir_fd, const char *text, size_t fail_at, struct err *err)
+{
+    return replace_by(fs_replace_file, dir_fd, text, fail_at, err);
 }
 
 static int count(void *ctx, const struct fs_entry *entry, struct err *err)
@@ -74,6 +81,18 @@ static void content_is_durable_before_its_name_and_the_name_before_success(void 
     const struct scratch *s = *state;
     assert_works(replace(s->fd, "12345678", 0, &err), &err);
     assert_string_equal(trace.calls, "wwwfrF");
+}
+
+static void without_a_sync_the_content_is_still_whole_before_its_name(void **state)
+{
+    struct err err = ERR_INIT;
+    const struct scratch *s = *state;
+    AUTO_BUF b;
+    buf_init(&b, 100);
+    assert_works(replace_by(fs_replace_file_unsynced, s->fd, "12345678", 0, &err), &err);
+    assert_string_equal(trace.calls, "wwwr");
+    assert_works(fs_read_file(s->fd, "f", 100, &b, &err), &err);
+    assert_string_equal(buf_str(&b), "12345678");
 }
 
 static void a_failure_at_any_step_leaves_one_whole_file(void **state)
@@ -98,6 +117,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scratch_test(content_is_durable_before_its_name_and_the_name_before_success),
+        scratch_test(without_a_sync_the_content_is_still_whole_before_its_name),
         scratch_test(a_failure_at_any_step_leaves_one_whole_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
