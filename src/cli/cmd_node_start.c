@@ -11,10 +11,10 @@
 
 static struct {
     const char *server, *market, *token, *token_file, *name, *state_dir, *results, *engine, *peer_listen, *peer_address;
-    uint64_t slots;
+    uint64_t slots, peer_bandwidth;
     struct strv labels;
     bool no_gpu, keep_results;
-} a;
+} a = {.peer_bandwidth = UINT64_MAX};
 
 static const struct opt options[] = {
     {.name = "server", .type = OPT_STR, .into = &a.server, .meta = "URL", .help = "The server (default: server.url)"},
@@ -67,6 +67,12 @@ static const struct opt options[] = {
      .into = &a.peer_address,
      .meta = "ADDRESS[:PORT]",
      .help = "The address under which they reach it (default: node.peer_address, else where it listens)"},
+    {.name = "peer-bandwidth",
+     .type = OPT_BYTES,
+     .into = &a.peer_bandwidth,
+     .meta = "BYTES",
+     .help = "A second, for all that they fetch from it together, alike for each of them; 0: unlimited (default: "
+             "node.peer_bytes_per_second)"},
     {.name = "engine",
      .type = OPT_STR,
      .into = &a.engine,
@@ -161,6 +167,8 @@ static int start(struct cli *cli, struct wiring *w, struct err *err)
         .keep_results = a.keep_results,
         .peer_listen = given_or_set(c, a.peer_listen, SETTING_NODE_PEER_LISTEN),
         .peer_address = given_or_set(c, a.peer_address, SETTING_NODE_PEER_ADDRESS),
+        .peer_bytes_per_second =
+            a.peer_bandwidth != UINT64_MAX ? a.peer_bandwidth : config_number(c, SETTING_NODE_PEER_BANDWIDTH),
         .bytes_per_second = config_number(c, SETTING_XFER_BANDWIDTH),
         .engine = w->engine,
         .cache = w->cache,

@@ -65,6 +65,8 @@
     X(NODE_PEER_LISTEN, "node.peer_listen", TEXT, NULL,                                                                \
       "ADDRESS:PORT where other nodes of the market may fetch from this one's cache; empty: nowhere")                  \
     X(NODE_PEER_ADDRESS, "node.peer_address", TEXT, NULL, "where they reach it: ADDRESS or ADDRESS:PORT")              \
+    X(NODE_PEER_BANDWIDTH, "node.peer_bytes_per_second", BYTES, "0",                                                   \
+      "bandwidth for all that they fetch from this node together; 0: unlimited")                                       \
     X(NODE_PUBLIC_ONLY, "node.public_only", FLAG, "true", "xfer.public_only for what nodes fetch")
 
 enum setting {

@@ -191,12 +191,9 @@ static enum MHD_Result answer_body(struct httpd_request *r, struct httpd_respons
 
 static enum MHD_Result answer_file(struct httpd_request *r, struct httpd_response *resp)
 {
-    struct MHD_Response *response =
-        MHD_create_response_from_fd_at_offset64(resp->file.bytes, resp->file.fd, resp->file.offset);
-    if (!response) {
-        close(resp->file.fd);
+    struct MHD_Response *response = file_response(r, resp);
+    if (!response)
         return answer_error(r, 500);
-    }
     add_own_headers(response, resp);
     return queue(r, resp->status, response);
 }

@@ -1,5 +1,6 @@
 #include "httpd/httpd_priv.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 
@@ -173,6 +174,8 @@ int httpd_start(struct httpd **out, const struct httpd_opts *opts, struct err *e
     pthread_mutex_init(&h->waits.mu, NULL);
     pthread_cond_init(&h->waits.none_handled, NULL);
     pthread_mutex_init(&h->conns.mu, NULL);
+    pthread_mutex_init(&h->files.mu, NULL);
+    pace_init(&h->files.pace, h->opts.file_bytes_per_second, clock_mono_us());
     int fd = -1;
     int rc = listen_on(opts->listen, &fd, err);
     if (rc == 0) {
@@ -220,5 +223,6 @@ void httpd_stop(struct httpd *h)
     pthread_cond_destroy(&h->waits.none_handled);
     pthread_mutex_destroy(&h->waits.mu);
     pthread_mutex_destroy(&h->conns.mu);
+    pthread_mutex_destroy(&h->files.mu);
     free(h);
 }

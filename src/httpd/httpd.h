@@ -89,6 +89,9 @@ struct httpd_opts {
     uint32_t request_ms;          /* to arrive whole; 0: 30,000 */
     uint32_t idle_ms;             /* a client that takes nothing of its answer; 0: 60,000. Between two requests a
                                    * connection lasts the shorter of both times. */
+    /* Of all files that handlers hand over, together; addresses that read at the same time get alike, however many
+     * connections each has. Half a second's worth may go at once. 0: unlimited */
+    uint64_t file_bytes_per_second;
     /* After each answer: the route's pattern ("" where none fits), for metrics and logs. NULL is fine. */
     void (*done)(void *ctx, const char *method, const char *pattern, int status, uint64_t us);
 };
@@ -96,6 +99,7 @@ struct httpd_opts {
 int httpd_start(struct httpd **out, const struct httpd_opts *opts, struct err *err);
 uint16_t httpd_port(const struct httpd *h);
 const char *httpd_address(const struct httpd *h); /* "http://127.0.0.1:41234" */
+uint64_t httpd_file_bytes(const struct httpd *h); /* of files, handed to connections since it started */
 /* No new connections; who waits gets 503, streams end; then all is freed. */
 void httpd_stop(struct httpd *h);
 

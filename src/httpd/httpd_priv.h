@@ -3,6 +3,7 @@
 #define BERTH_HTTPD_HTTPD_PRIV_H
 
 #include "httpd/httpd.h"
+#include "httpd/pace.h"
 #include "httpd/route.h"
 
 #include <microhttpd.h>
@@ -15,6 +16,7 @@
 #define FAREWELL_S   3 /* for answers under way when the server stops */
 #define CLIENT_MAX   64
 #define STREAM_PIECE 65536
+#define FILE_PIECE   65536
 #define STREAM_MAX   (4u << 20) /* what one next() may append */
 
 /* One TCP connection, for the clock that cuts off slow requests. Guarded by conns.mu. */
@@ -82,6 +84,11 @@ struct httpd {
         pthread_mutex_t mu;
         struct conn *first;
     } conns;
+    struct {
+        pthread_mutex_t mu;
+        struct pace pace; /* guarded by mu */
+        atomic_uint_fast64_t sent;
+    } files;
     pthread_t timer;
     bool timer_runs;
     int timer_fd; /* eventfd that ends it */
@@ -101,6 +108,9 @@ enum MHD_Result serve_access(void *cls, struct MHD_Connection *c, const char *ur
                              const char *version, const char *data, size_t *data_n, void **request);
 void serve_completed(void *cls, struct MHD_Connection *c, void **request, enum MHD_RequestTerminationCode why);
 void serve_connection(void *cls, struct MHD_Connection *c, void **socket_ctx, enum MHD_ConnectionNotificationCode what);
+
+/* file.c: takes over the file's descriptor, whatever comes of it. NULL: out of memory. */
+struct MHD_Response *file_response(struct httpd_request *r, const struct httpd_response *resp);
 
 /* answer.c */
 enum MHD_Result answer_error(struct httpd_request *r, int status);

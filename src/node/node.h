@@ -35,7 +35,8 @@ struct node_opts {
 
     /* Other nodes of the market may fetch blobs of the cache: "127.0.0.1:0", port 0: a free one. NULL: they may not. */
     const char *peer_listen;
-    const char *peer_address;  /* where they reach it, an address with or without a port; NULL: where it listens */
+    uint64_t peer_bytes_per_second; /* ceiling of what is sent to them, alike to each address that reads; 0: none */
+    const char *peer_address;       /* where they reach it, an address with or without a port; NULL: where it listens */
     uint64_t bytes_per_second; /* ceiling of what is fetched from them, as the origins have theirs in `xfer`; 0: none */
 
     /* What jobs run with: as in struct run_opts. `access` and `publish` are what the operator lets strangers' jobs use:

@@ -182,6 +182,7 @@ static int start(struct node_peers *p, struct err *err)
         .body_max = SERVE_BODY_MAX,
         .request_ms = SERVE_REQUEST_MS,
         .idle_ms = SERVE_IDLE_MS,
+        .file_bytes_per_second = o->peer_bytes_per_second,
     };
     memcpy(p->fingerprint, cert.fingerprint, sizeof p->fingerprint);
     int rc = httpd_start(&p->httpd, &opts, err);

@@ -42,7 +42,7 @@ class Market:
         self.env = {"HF_ENDPOINT": self.hub.url}
         self.fleet.start(locality_window_ms=0)
 
-    def node(self, serves=True, env=None, url=None):
+    def node(self, serves=True, env=None, url=None, more=()):
         """One more; jobs find it by its number."""
         number, options = len(self.fleet.nodes), []
         if serves:
@@ -50,7 +50,7 @@ class Market:
             relay = Relay(f"tcp://127.0.0.1:{port}")
             options = ["--peer-listen", f"127.0.0.1:{port}", "--peer-address", relay.address.removeprefix("http://")]
         self.relays.append(relay if serves else None)
-        self.fleet.add_node("--slots", 1, "--label", f"n={number}", *options, url=url, env={**self.env, **(env or {})})
+        self.fleet.add_node("--slots", 1, "--label", f"n={number}", *options, *more, url=url, env={**self.env, **(env or {})})
         self.fleet.await_nodes()
         return self.fleet.nodes[-1]
 
@@ -145,6 +145,21 @@ def test_a_second_node_is_served_by_the_first_and_the_origin_sends_it_once(marke
     assert market.relays[0].bytes_down > SIZE
     assert market.blob(1, sha256(model)).read_bytes() == model
     assert [n.process.end() for n in market.fleet.nodes] == [0, 0]
+
+
+def test_a_node_with_a_bandwidth_for_its_peers_serves_whole_files(market, model):
+    market.node(more=("--peer-bandwidth", "24MiB")), market.node(env={"BERTH_NODE_PEER_BYTES_PER_SECOND": "1KiB"})
+    held(market, model, hf())
+    assert market.run(1, hf(), "model.bin", model)["bytes_from_peers"] == SIZE
+    assert sent(market.hub) == SIZE + 2 * 3
+
+
+def test_a_bandwidth_that_is_too_little_leaves_the_rest_to_the_origin(market, model):
+    market.node(env={"BERTH_NODE_PEER_BYTES_PER_SECOND": "16KiB"}), market.node()
+    held(market, model, hf())
+    record = market.run(1, hf(), "model.bin", model)
+    assert record["bytes_from_peers"] < SIZE and record["peers_failed"] == 1, record
+    assert sent(market.hub) > SIZE + 2 * 3
 
 
 def test_a_node_that_does_not_serve_is_served_all_the_same(market, model):

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #define WAITERS 200
+#define LARGE   400000
 
 static atomic_int runs, freed, counter, seen_done;
 
@@ -96,6 +97,25 @@ static enum httpd_verdict part_of_a_file(void *ctx, struct httpd_request *req, s
     return HTTPD_DONE;
 }
 
+static char large_byte(size_t i)
+{
+    return (char)('a' + i % 23);
+}
+
+static enum httpd_verdict large_file(void *ctx, struct httpd_request *req, struct httpd_response *resp)
+{
+    char *bytes = malloc(LARGE);
+    (void)ctx, (void)req;
+    for (size_t i = 0; bytes && i < LARGE; i++)
+        bytes[i] = large_byte(i);
+    int fd = memfd_create("large", MFD_CLOEXEC);
+    resp->file.given = bytes && write(fd, bytes, LARGE) == LARGE;
+    resp->file.fd = fd;
+    resp->file.bytes = LARGE;
+    free(bytes);
+    return HTTPD_DONE;
+}
+
 static void on_done(void *ctx, const char *method, const char *pattern, int status, uint64_t us)
 {
     (void)ctx, (void)method, (void)pattern, (void)us;
@@ -108,10 +128,15 @@ static void on_done(void *ctx, const char *method, const char *pattern, int stat
     }
 
 static const struct httpd_route routes[] = {
-    ROUTE("GET", "/things/{id}", echo),    ROUTE("PUT", "/things/{id}", echo),
-    ROUTE("GET", "/wait", wait_for_it),    ROUTE("GET", "/short", short_wait),
-    ROUTE("GET", "/events", stream),       ROUTE("GET", "/", page),
-    ROUTE("GET", "/file", part_of_a_file), {.method = "POST", .pattern = "/things", .handler = echo, .body_max = 100},
+    ROUTE("GET", "/things/{id}", echo),
+    ROUTE("PUT", "/things/{id}", echo),
+    ROUTE("GET", "/wait", wait_for_it),
+    ROUTE("GET", "/short", short_wait),
+    ROUTE("GET", "/events", stream),
+    ROUTE("GET", "/", page),
+    ROUTE("GET", "/file", part_of_a_file),
+    ROUTE("GET", "/large", large_file),
+    {.method = "POST", .pattern = "/things", .handler = echo, .body_max = 100},
 };
 
 static int set_up(void **state)
@@ -288,6 +313,74 @@ static void a_file_is_sent_from_where_and_as_far_as_was_said(void **state)
     assert_null(strstr(buf_str(&head), "34567"));
 }
 
+static struct httpd *start_with_a_rate(uint64_t bytes_per_second)
+{
+    struct err err = ERR_INIT;
+    struct httpd *h = NULL;
+    const struct httpd_opts opts = {.listen = "127.0.0.1:0",
+                                    .routes = routes,
+                                    .route_count = ARRAY_LEN(routes),
+                                    .threads = 2,
+                                    .file_bytes_per_second = bytes_per_second};
+    assert_int_equal(httpd_start(&h, &opts, &err), 0);
+    return h;
+}
+
+static void hear_the_large_file(int fd)
+{
+    struct buf out;
+    hear(fd, &out);
+    const char *body = strstr(buf_str(&out), "\r\n\r\n");
+    assert_non_null(body);
+    body += 4;
+    assert_int_equal(buf_str(&out) + out.n - body, LARGE);
+    for (size_t i = 0; i < LARGE; i++)
+        assert_int_equal(body[i], large_byte(i));
+    buf_release(&out);
+}
+
+static void files_below_a_rate_arrive_whole(void **state)
+{
+    (void)state;
+    struct httpd *h = start_with_a_rate(1 << 20);
+    int fd[3];
+    for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
+        fd[i] = dial(h);
+        say(fd[i], "GET /large" END "\r\n");
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fd); i++)
+        hear_the_large_file(fd[i]);
+    assert_int_equal(httpd_file_bytes(h), ARRAY_LEN(fd) * LARGE);
+    httpd_stop(h);
+}
+
+static void a_file_that_waits_for_its_rate_goes_when_the_server_stops(void **state)
+{
+    (void)state;
+    struct httpd *h = start_with_a_rate(1);
+    char first;
+    int fd = dial(h);
+    say(fd, "GET /large" END "\r\n");
+    assert_int_equal(recv(fd, &first, 1, MSG_PEEK), 1);
+    httpd_stop(h);
+    hear_the_large_file(fd);
+}
+
+/* A client that does not read holds up neither the others nor the end. */
+static void who_goes_away_while_its_file_waits_is_forgotten(void **state)
+{
+    (void)state;
+    struct httpd *h = start_with_a_rate(1 << 20);
+    int gone = dial(h), stays = dial(h);
+    char first;
+    say(gone, "GET /large" END "\r\n");
+    assert_int_equal(recv(gone, &first, 1, MSG_PEEK), 1);
+    close(gone);
+    say(stays, "GET /large" END "\r\n");
+    hear_the_large_file(stays);
+    httpd_stop(h);
+}
+
 static void stopping_answers_those_who_wait(void **state)
 {
     (void)state;
@@ -352,6 +445,9 @@ int main(void)
         WITH(a_stream_gives_events_as_they_come_and_ends),
         WITH(a_page_that_the_client_has_is_not_sent_again),
         WITH(a_file_is_sent_from_where_and_as_far_as_was_said),
+        cmocka_unit_test(files_below_a_rate_arrive_whole),
+        cmocka_unit_test(a_file_that_waits_for_its_rate_goes_when_the_server_stops),
+        cmocka_unit_test(who_goes_away_while_its_file_waits_is_forgotten),
         cmocka_unit_test(stopping_answers_those_who_wait),
         cmocka_unit_test(routes_are_found_by_segments),
         cmocka_unit_test(addresses_that_are_none_are_refused),
