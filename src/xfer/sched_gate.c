@@ -80,5 +80,6 @@ void gate_pressed(struct gate *g, uint64_t started_ms, uint64_t retry_after_ms, 
 
 bool gate_lost_patience(const struct gate *g, uint64_t patience_ms, uint64_t now_ms)
 {
-    return g->pressed_since_ms != 0 && now_ms - g->pressed_since_ms >= patience_ms;
+    /* Another thread's present may be a little later than ours. */
+    return g->pressed_since_ms != 0 && now_ms >= g->pressed_since_ms && now_ms - g->pressed_since_ms >= patience_ms;
 }

@@ -10,6 +10,8 @@ uint64_t bucket_spend(struct bucket *b, uint64_t n, uint64_t now_us)
 {
     if (b->rate == 0)
         return 0;
+    if (now_us < b->at_us) /* read before another thread's, which spent first */
+        now_us = b->at_us;
     double burst = (double)b->rate * BUCKET_BURST_MS / 1000.0;
     double level = (double)b->level + (double)(now_us - b->at_us) * (double)b->rate / 1e6;
     level = (level > burst ? burst : level) - (double)n;

@@ -134,7 +134,7 @@ void group_leave_locked(struct xfer_file *f)
     drop_group_if_empty(f->x, f->rec);
 }
 
-/* Fail every file for which `why` gives a reason. Files are referenced over the failure, as failing may free them. */
+/* Fail every file, or those of cancelled groups. Files are referenced over the failure, as failing may free them. */
 static void fail_files(struct xfer *x, bool all)
 {
     struct group_rec *rec, *next_rec;

@@ -101,12 +101,12 @@ static void wait_for_host(struct exchange *ex)
     if (ex->host->sched.gate.blocked_until_ms > until)
         until = ex->host->sched.gate.blocked_until_ms;
     sched_unit_over(&x->shared.sched, &ex->unit, loop_index(l));
-    bool keep = !f->ended;
+    bool keep = !f->ended && atomic_load(&f->epoch) == ex->epoch;
     if (keep)
         sched_unit_again(&x->shared.sched, &ex->unit, until, now);
     pthread_mutex_unlock(&x->shared.mu);
     if (!keep)
-        loop_recycle(l, ex);
+        exchange_discard(ex);
     file_unref(f);
 }
 
@@ -151,15 +151,21 @@ static bool prepare(struct exchange *ex)
     return false;
 }
 
+/* The unit is of the file as it is cut now: who cuts it anew takes back what waits, and we no longer do. */
+void exchange_take_locked(struct exchange *ex)
+{
+    ex->file = (struct xfer_file *)ex->unit.file;
+    ex->epoch = atomic_load(&ex->file->epoch);
+    file_ref_locked(ex->file);
+}
+
 void exchange_begin(struct exchange *ex)
 {
     struct err err = ERR_INIT;
-    ex->file = (struct xfer_file *)ex->unit.file;
     if (ex->unit.unprepared && !prepare(ex))
         return;
     reset_try(ex);
     ex->started_ms = loop_now_ms(ex->loop);
-    ex->epoch = atomic_load(&ex->file->epoch);
     stall_start(&ex->stall, ex->started_ms);
     if (request_build(ex, &err) < 0)
         exchange_end(ex, &err, false);

@@ -271,12 +271,12 @@ static bool take_unit(struct loop *l)
     }
     pthread_mutex_lock(&x->shared.mu);
     struct sched_unit *u = sched_pick(&x->shared.sched, l->index, &spare->unit, l->now_ms, &l->wake_ms);
-    if (u)
-        file_ref_locked((struct xfer_file *)u->file);
+    struct exchange *ex = (struct exchange *)u;
+    if (ex)
+        exchange_take_locked(ex);
     else
         atomic_store(&l->hungry, true); /* under the mutex: whoever queues later sees it */
     pthread_mutex_unlock(&x->shared.mu);
-    struct exchange *ex = (struct exchange *)u;
     if (ex != spare)
         loop_recycle(l, spare);
     if (!ex)

@@ -269,6 +269,19 @@ static void learn_moved(struct exchange *ex)
     pthread_mutex_unlock(&f->mu);
 }
 
+/* Of a file that was cut anew they are of no use, and what would take them may be on its way out. */
+static int keep_digests(struct exchange *ex)
+{
+    struct xfer_file *f = ex->file;
+    if (!ex->digest)
+        return 0;
+    pthread_mutex_lock(&f->mu);
+    bool wanted = f->verify && atomic_load(&f->epoch) == ex->epoch;
+    int rc = wanted ? verify_part(f->verify, ex->unit.part, ex->digest, &ex->err) : 0;
+    pthread_mutex_unlock(&f->mu);
+    return rc;
+}
+
 static void part_done(struct exchange *ex)
 {
     struct xfer_file *f = ex->file;
@@ -278,7 +291,7 @@ static void part_done(struct exchange *ex)
         retire_unused(ex);
         return;
     }
-    if (ex->digest && verify_part(f->verify, part, ex->digest, &ex->err) < 0) {
+    if (keep_digests(ex) < 0) {
         fail(ex);
         return;
     }

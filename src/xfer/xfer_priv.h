@@ -199,6 +199,7 @@ struct loop *xfer_helper_locked(struct xfer *x, const struct sched_file *f);
 /* xfer_exchange.c */
 void exchange_free(struct exchange *ex);
 void exchange_blank(struct exchange *ex);
+void exchange_take_locked(struct exchange *ex); /* just picked; wants shared.mu held */
 void exchange_begin(struct exchange *ex);
 void exchange_redirect(struct exchange *ex);              /* to where its response leads */
 void exchange_look(struct exchange *ex, uint64_t now_ms); /* is it wanted still, does it stall */

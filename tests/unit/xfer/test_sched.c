@@ -83,6 +83,7 @@ static void refusals_in_a_row_go_down_to_one_and_back_off_longer(void **state)
     assert_int_equal(g.limit, 1);
     assert_true(asked < 60);
     assert_false(gate_lost_patience(&g, 60000, now));
+    assert_false(gate_lost_patience(&g, 60000, 1)); /* by a thread whose clock was read a little earlier */
     assert_true(gate_lost_patience(&g, 60000, 1002 + 60000));
     gate_succeeded(&g, 1, now + 10);
     assert_false(gate_lost_patience(&g, 1, now + 100000));
@@ -112,6 +113,9 @@ static void rest_does_not_save_up_more_than_a_burst(void **state)
     struct bucket b;
     bucket_init(&b, MANY, 0);
     assert_true(bucket_spend(&b, MANY, 3600u * 1000000u) > 800000);
+    /* Two threads: who read the clock first comes second, which refills nothing. */
+    uint64_t before = bucket_spend(&b, MANY, 3600u * 1000000u);
+    assert_true(bucket_spend(&b, MANY, 3600u * 1000000u - 5) > before);
 }
 
 static void a_trickle_is_slow_then_dead_and_a_flow_is_neither(void **state)
