@@ -43,7 +43,7 @@ static int put_blob(const struct cache *c, struct db *db, const struct pending *
     if (db_prepare(db,
                    "INSERT INTO blobs(id, size, created_ms, last_used_ms, boot, public, verified_by, digest, scrub) "
                    "VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8) "
-                   "ON CONFLICT(id) DO UPDATE SET last_used_ms = $3, boot = iif(lost, $4, boot), lost = 0 RETURNING n",
+                   "ON CONFLICT(id) DO UPDATE SET last_used_ms = $3, boot = iif($9, $4, boot), lost = 0 RETURNING n",
                    &s, err) < 0)
         return -1;
     db_bind_text(s, 1, p->id);
@@ -56,6 +56,7 @@ static int put_blob(const struct cache *c, struct db *db, const struct pending *
         db_bind_blob(s, 7, digest->bytes, digest_size(digest->kind));
     if (p->how.has_scrub)
         db_bind_blob(s, 8, p->how.scrub.bytes, digest_size(DIGEST_XXH3));
+    db_bind_i64(s, 9, p->stored);
     int rc = db_next(s, err);
     if (rc <= 0)
         return rc < 0 ? -1 : err_set(err, ERR_SYSTEM, "index: blob %s got no row", p->id);
@@ -124,15 +125,27 @@ static int write_batch(struct writer *w, const struct pending *list, struct err 
     return 0;
 }
 
-/* Done with, either way. A file that could not be indexed goes, so that its space is free again: unless another fill of
- * this process shares it. */
+/* A file that could not be indexed goes, so that its space is free again: unless another fill of this process shares it
+ * or was indexed with it a moment ago. */
+static void drop_file(struct cache *c, const struct pending *p)
+{
+    struct err err = ERR_INIT;
+    struct blob_row row;
+    bool known = true;
+    if (locks_holders(c->locks, p->blob_lock) > 1)
+        return;
+    int rc = blob_row_by_id(index_enter(c), p->id, &row, &known, &err);
+    index_leave(c);
+    if (rc < 0 || (!known && blob_unlink(c, p->id, &err) < 0)) /* what nobody knows is swept */
+        log_warn("cache", "%s", err.text);
+}
+
+/* Done with, either way. */
 static void settle(struct writer *w, struct pending *p, const struct err *failed)
 {
     struct cache *c = w->cache;
-    struct err ignored = ERR_INIT;
-    if (err_is_set(failed) && p->stored && locks_holders(c->locks, p->blob_lock) == 1 &&
-        blob_unlink(c, p->id, &ignored) < 0)
-        log_warn("cache", "%s", ignored.text);
+    if (err_is_set(failed) && p->stored)
+        drop_file(c, p);
     locks_drop(c->locks, p->blob_lock);
     locks_drop(c->locks, p->origin_lock);
     if (err_is_set(failed) && p->lease) {

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -327,6 +328,57 @@ static void when_the_fetcher_dies_the_next_goes_on_where_it_stopped(void **state
     close(ready[1]);
 }
 
+/* --- one content, two origins, and a disk that is full for the second --------------------------------------------- */
+
+struct pause {
+    pthread_t test;
+    sem_t inside, go;
+    atomic_bool armed;
+};
+
+/* The clock, which the writer's thread looks at in the middle of its transaction. */
+static int64_t paused_now(void *ctx)
+{
+    struct pause *p = ctx;
+    if (!pthread_equal(pthread_self(), p->test) && atomic_exchange(&p->armed, false)) {
+        sem_post(&p->inside);
+        sem_wait(&p->go);
+    }
+    return 1700000000000;
+}
+
+static void what_cannot_be_indexed_leaves_the_file_to_who_was(void **state)
+{
+    struct fixture *f = *state;
+    struct pause p = {.test = pthread_self(), .armed = true};
+    struct err err = ERR_INIT;
+    struct cache_blob one, two;
+    char path[256];
+    fixture_close(f);
+    assert_int_equal(sem_init(&p.inside, 0, 0), 0);
+    assert_int_equal(sem_init(&p.go, 0, 0), 0);
+    f->opts.now_ms = paused_now;
+    f->opts.now_ctx = &p;
+    fixture_open(f);
+    index_do(f, "CREATE TRIGGER full BEFORE INSERT ON origins WHEN EXISTS (SELECT 1 FROM origins) "
+                "BEGIN SELECT RAISE(ABORT, 'as if the disk were full'); END");
+    assert_ok(try_store(f->c, f->lease, "one", 7, 1000, true, &one, &err), err);
+    sem_wait(&p.inside); /* its row is being written, and cannot be seen yet */
+    assert_ok(try_store(f->c, f->lease, "two", 7, 1000, true, &two, &err), err);
+    sem_post(&p.go);
+    assert_string_equal(one.id, two.id);
+    assert_int_equal(cache_fill_flush(f->c, &err), -1);
+    assert_true(is_stored(f->c, "one"));
+    assert_false(is_stored(f->c, "two"));
+    assert_int_equal(access(blob_path(f, one.id, path), F_OK), 0);
+    assert_agreement(f);
+    fixture_close(f);
+    sem_destroy(&p.inside);
+    sem_destroy(&p.go);
+    f->opts.now_ms = NULL;
+    fixture_open(f);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
@@ -335,6 +387,7 @@ int main(void)
         TEST(nothing_leased_is_ever_evicted),
         TEST(makers_of_one_snapshot_share_one_view),
         TEST(when_the_fetcher_dies_the_next_goes_on_where_it_stopped),
+        TEST(what_cannot_be_indexed_leaves_the_file_to_who_was),
     };
     return cmocka_run_group_tests_name("cache race", tests, NULL, NULL);
 }
