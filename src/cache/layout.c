@@ -17,6 +17,7 @@
 #define VERSION_FILE  "VERSION"
 #define VERSION_BYTES 16
 #define KEY_FILE      "key"
+#define DISKS_OWN     "lost+found" /* in the root of an ext4 file system, which a cache may have for itself */
 
 static const char *const folders[] = {"blobs", "partial", "views", "locks", "leases", "quarantine"};
 
@@ -42,7 +43,8 @@ static int is_stranger(const struct cache *c, struct err *err)
     const struct dirent *e;
     int strange = 0;
     while (!strange && (e = readdir(d)))
-        strange = !str_eq(e->d_name, ".") && !str_eq(e->d_name, "..") && !str_eq(e->d_name, VERSION_FILE);
+        strange = !str_eq(e->d_name, ".") && !str_eq(e->d_name, "..") && !str_eq(e->d_name, VERSION_FILE) &&
+                  !str_eq(e->d_name, DISKS_OWN);
     closedir(d);
     return strange;
 }

@@ -80,6 +80,19 @@ static void an_interrupted_start_is_completed(void **state)
     assert_ok(reopen(f, &err), err);
 }
 
+static void a_disk_of_its_own_may_have_its_lost_and_found(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char path[300];
+    fixture_close(f);
+    snprintf(f->cache, sizeof f->cache, "%.150s/disk", f->dir);
+    snprintf(path, sizeof path, "%s/lost+found", f->cache);
+    assert_int_equal(mkdir(f->cache, 0755), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_ok(cache_open(&f->c, &f->opts, &err), err);
+}
+
 static void a_folder_that_holds_something_else_is_refused_and_untouched(void **state)
 {
     struct fixture *f = *state;
@@ -179,6 +192,7 @@ int main(void)
         TEST(a_newer_layout_is_refused_with_both_versions),
         TEST(a_newer_index_is_refused),
         TEST(an_interrupted_start_is_completed),
+        TEST(a_disk_of_its_own_may_have_its_lost_and_found),
         TEST(a_folder_that_holds_something_else_is_refused_and_untouched),
         TEST(nonsense_for_a_version_is_told),
         TEST(a_lost_key_costs_content_but_not_the_cache),
