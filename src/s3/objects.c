@@ -220,15 +220,17 @@ int s3_objects_add(struct s3_objects *o, const struct s3_object *object, struct 
 static const uint8_t *read_etag(struct cursor *c, const uint8_t *at)
 {
     enum etag_form form = (enum etag_form) * at++;
-    char hex[2 * MD5_BYTES + 1];
     uint64_t n = 0;
     c->has_etag = form != ETAG_NONE;
     if (form == ETAG_MD5 || form == ETAG_PARTS) {
-        hex_encode(hex, at, MD5_BYTES);
+        c->etag[0] = '"';
+        hex_encode(c->etag + 1, at, MD5_BYTES);
+        memcpy(c->etag + 1 + 2 * MD5_BYTES, "\"", 2);
         at += MD5_BYTES;
-        if (form == ETAG_PARTS)
+        if (form == ETAG_PARTS) {
             at = get_varint(at, &n);
-        snprintf(c->etag, sizeof c->etag, form == ETAG_PARTS ? "\"%s-%llu\"" : "\"%s\"", hex, (unsigned long long)n);
+            snprintf(c->etag + 1 + 2 * MD5_BYTES, ETAG_TEXT_MAX - 2 * MD5_BYTES, "-%llu\"", (unsigned long long)n);
+        }
     } else if (form == ETAG_TEXT) {
         at = get_varint(at, &n);
         memcpy(c->etag, at, n);

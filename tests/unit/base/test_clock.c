@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 
+#include <time.h>
+
 static const struct {
     int64_t ms;
     const char *iso, *compact;
@@ -33,6 +35,24 @@ static void iso_times_come_back(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         assert_works(time_parse_iso(span_of(rows[i].iso), &ms, &err), &err);
         assert_true(ms == rows[i].ms);
+    }
+}
+
+/* Days of every month from the year 0 to 9999, against the C library. */
+static void the_calendar_is_the_librarys(void **state)
+{
+    (void)state;
+    for (int day = -719528; day <= 2932896; day += 11) {
+        char text[40];
+        struct tm tm;
+        struct err err = ERR_INIT;
+        time_t at = (time_t)day * 86400 + 3723;
+        int64_t ms = 0;
+        assert_non_null(gmtime_r(&at, &tm));
+        snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+                 tm.tm_hour, tm.tm_min, tm.tm_sec);
+        assert_works(time_parse_iso(span_of(text), &ms, &err), &err);
+        assert_int_equal(ms, (int64_t)at * 1000);
     }
 }
 
@@ -136,13 +156,10 @@ static void the_monotonic_clock_does_not_go_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(times_are_written_in_utc),
-        cmocka_unit_test(iso_times_come_back),
-        cmocka_unit_test(offsets_and_fractions_are_understood),
-        cmocka_unit_test(what_is_no_iso_time_is_refused),
-        cmocka_unit_test(all_three_http_dates_mean_the_same),
-        cmocka_unit_test(what_is_no_http_date_is_refused),
-        cmocka_unit_test(the_monotonic_clock_does_not_go_back),
+        cmocka_unit_test(times_are_written_in_utc),        cmocka_unit_test(iso_times_come_back),
+        cmocka_unit_test(the_calendar_is_the_librarys),    cmocka_unit_test(offsets_and_fractions_are_understood),
+        cmocka_unit_test(what_is_no_iso_time_is_refused),  cmocka_unit_test(all_three_http_dates_mean_the_same),
+        cmocka_unit_test(what_is_no_http_date_is_refused), cmocka_unit_test(the_monotonic_clock_does_not_go_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
