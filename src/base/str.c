@@ -86,10 +86,25 @@ size_t span_utf8_step(struct span s)
     return overlong || surrogate || beyond ? 0 : len;
 }
 
+/* How many bytes at the front are ASCII, as far as eight at a time tell. */
+static size_t ascii_front(struct span s)
+{
+    uint64_t eight;
+    size_t n = 0;
+    for (; s.n - n >= sizeof eight; n += sizeof eight) {
+        memcpy(&eight, s.p + n, sizeof eight);
+        if (eight & UINT64_C(0x8080808080808080))
+            break;
+    }
+    return n;
+}
+
 bool span_is_utf8(struct span s)
 {
     while (s.n > 0) {
-        size_t step = span_utf8_step(s);
+        size_t step = ascii_front(s);
+        if (step == 0)
+            step = span_utf8_step(s);
         if (step == 0)
             return false;
         s.p += step;

@@ -72,6 +72,12 @@ struct run {
     } net;
     char container[CONTAINER_ID_MAX];
     struct engine_exit exit;
+    struct { /* the record's part about the inputs, made beside the container; the thread's while it runs */
+        pthread_t thread;
+        bool running;
+        json_t *inputs;
+        struct err err;
+    } describing;
     int64_t begun_ms, finished_ms;
     uint64_t running_since; /* monotonic */
 };
@@ -90,6 +96,10 @@ int run_collect(struct run *r, struct err *err);
 /* Publish the results folder where the job says so, and put into `record` what is there now, or why nothing is. Nothing
  * after an interruption, unless that is wanted. */
 int run_publish(struct run *r, json_t *record, struct err *err);
+/* Once all inputs are ready: begin to write down what they are. The record of 10,000 files takes longer than many a
+ * container; nothing it holds changes from here on. Without a thread to spare, run_record() does it. */
+void run_describe_inputs(struct run *r);
+void run_describe_end(struct run *r); /* joins; again is fine */
 json_t *run_record(struct run *r, const struct err *failure, struct err *err);
 
 #endif

@@ -47,17 +47,53 @@ static int add_network(const struct run *r, json_t *into, struct err *err)
     return *r->net.note ? json_put_str(into, "network", r->net.note, err) : 0;
 }
 
-static int add_inputs(const struct run *r, json_t *into, struct err *err)
+static json_t *inputs_of(const struct run *r, struct err *err)
 {
     AUTO_JSON list = json_array();
     if (!list)
-        return err_nomem(err);
-    for (size_t i = 0; r->stage && i < r->op->input_count; i++) {
+        err_nomem(err);
+    for (size_t i = 0; list && r->stage && i < r->op->input_count; i++) {
         json_t *one = stage_record(r->stage, i, err);
-        if (!one || json_array_append_new(list, one) < 0)
-            return err_nomem(err);
+        if (!one || json_array_append_new(list, one) < 0) {
+            err_nomem(err);
+            return NULL;
+        }
     }
-    return json_put(into, "inputs", json_incref(list), err);
+    return json_incref(list);
+}
+
+static void *describe_thread(void *ctx)
+{
+    struct run *r = ctx;
+    r->describing.inputs = inputs_of(r, &r->describing.err);
+    return NULL;
+}
+
+void run_describe_inputs(struct run *r)
+{
+    r->describing.running = r->stage && pthread_create(&r->describing.thread, NULL, describe_thread, r) == 0;
+}
+
+void run_describe_end(struct run *r)
+{
+    if (r->describing.running)
+        pthread_join(r->describing.thread, NULL);
+    r->describing.running = false;
+    json_decref(r->describing.inputs);
+    r->describing.inputs = NULL;
+}
+
+static int add_inputs(struct run *r, json_t *into, struct err *err)
+{
+    if (!r->describing.running)
+        return json_put(into, "inputs", inputs_of(r, err), err);
+    pthread_join(r->describing.thread, NULL);
+    r->describing.running = false;
+    if (err_is_set(&r->describing.err))
+        return err_move(err, &r->describing.err);
+    json_t *inputs = r->describing.inputs;
+    r->describing.inputs = NULL;
+    return json_put(into, "inputs", inputs, err);
 }
 
 static int add_end(const struct run *r, const struct err *failure, json_t *into, struct err *err)

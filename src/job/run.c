@@ -250,6 +250,7 @@ static void clean_up(struct run *r)
         if (left)
             run_warn(r, "container %.12s could not be removed now, a later run will: %s", r->container, err.text);
     }
+    run_describe_end(r);
     stage_free(r->stage);
     results_release(&r->results);
     watch_end(&r->watch);
@@ -284,7 +285,10 @@ static int watch_again(struct run *r, struct err *err)
 static int whole_run(struct run *r, struct err *err)
 {
     run_say_phase(r, RUN_RESOLVING);
-    if (prepare(r, err) < 0 || watch_again(r, err) < 0 || cancel_check(&r->stop, err) < 0 || run_container(r, err) < 0)
+    if (prepare(r, err) < 0 || watch_again(r, err) < 0 || cancel_check(&r->stop, err) < 0)
+        return -1;
+    run_describe_inputs(r);
+    if (run_container(r, err) < 0)
         return -1;
     r->result->end = r->exit.end;
     r->result->exit_code = exit_code_of(r->opts, &r->exit);
