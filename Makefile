@@ -77,11 +77,11 @@ fuzz:           ## each fuzz target for FUZZ_SECONDS (60)
 	@tools/setup build lint
 	@tools/fuzz
 
-asan:           ## unit and integration tests under ASan and UBSan
+asan:           ## unit and integration tests under ASan and UBSan (part of `make test`)
 	@tools/setup build test lint
 	@tools/run-sanitized address,undefined
 
-tsan:           ## unit tests of the threaded parts under TSan
+tsan:           ## unit tests of the threaded parts under TSan (part of `make test`)
 	@tools/setup build test lint
 	@tools/run-sanitized thread
 

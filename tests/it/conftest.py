@@ -1,8 +1,10 @@
 """What the integration tests stand on: real servers, a private home for every test, and berth itself."""
+import contextlib
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,13 +12,27 @@ import uuid
 
 import boto3
 import botocore.client
+import botocore.exceptions
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 BERTH = os.environ.get("BERTH", str(ROOT / "build/src/cli/berth"))
+# The build that users get, where BERTH is one with sanitizers.
+SHIPPED = os.environ.get("BERTH_SHIPPED", BERTH)
 TIMEOUT = 120
 IMAGE = "localhost/busybox:latest"
+
+
+def is_sanitized(program):
+    return any(word in pathlib.Path(program).read_bytes() for word in (b"__asan_init", b"__tsan_init"))
+
+
+def pytest_configure(config):
+    # A shell has what it runs in the background ignore these, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    config.addinivalue_line("markers", "shipped: runs the build that users get, also where all else runs one with sanitizers")
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +79,7 @@ class S3:
         self.client = boto3.client("s3", endpoint_url=facts["endpoint"], region_name=facts["region"], aws_access_key_id=access,
                                    aws_secret_access_key=secret,
                                    config=botocore.client.Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
+        self.made = []  # buckets
 
     @property
     def env(self):
@@ -72,6 +89,7 @@ class S3:
     def bucket(self, public=False, versioning=False):
         name = f"t-{uuid.uuid4().hex[:12]}"
         self.client.create_bucket(Bucket=name)
+        self.made.append(name)
         if public:
             allow = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"],
                      "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]}
@@ -84,6 +102,15 @@ class S3:
         body = body.encode() if isinstance(body, str) else body
         return self.client.put_object(Bucket=bucket, Key=key, Body=body, **more)
 
+    def empty(self, bucket):
+        """Of objects and of uploads that nobody completed; older versions stay."""
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            keys = [{"Key": o["Key"]} for o in page.get("Contents", [])]
+            if keys:
+                self.client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        for upload in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+            self.client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
     def fill(self, bucket, files):
         for key, body in files.items():
             self.put(bucket, key, body)
@@ -92,6 +119,21 @@ class S3:
 @pytest.fixture(scope="session")
 def s3(servers):
     return S3(servers["s3"], servers["s3"]["access"], servers["s3"]["secret"])
+
+
+@pytest.fixture(autouse=True)
+def emptied(request):
+    """The server holds its objects in memory: what a test put there goes with it."""
+    if "s3" not in request.fixturenames:
+        yield
+        return
+    owner = request.getfixturevalue("s3")
+    before = len(owner.made)  # those that its module shares
+    yield
+    for bucket in owner.made[before:]:
+        with contextlib.suppress(botocore.exceptions.ClientError):  # its own rules forbid it, or it is gone
+            owner.empty(bucket)
+    del owner.made[before:]
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +169,8 @@ class Result:
 class Berth:
     """berth with a home, a cache and a working folder of its own."""
 
-    def __init__(self, tmp_path):
+    def __init__(self, tmp_path, program=BERTH):
+        self.program = program
         self.home, self.cache, self.cwd = tmp_path / "home", tmp_path / "cache", tmp_path / "work"
         for d in (self.home, self.cwd):
             d.mkdir(exist_ok=True)
@@ -138,7 +181,7 @@ class Berth:
                 self.env[name] = os.environ[name]
 
     def command(self, *args, env=None):
-        return [BERTH, *map(str, args)], {**self.env, **(env or {})}
+        return [self.program, *map(str, args)], {**self.env, **(env or {})}
 
     def __call__(self, *args, env=None, input=None, timeout=TIMEOUT, cwd=None):
         argv, full = self.command(*args, env=env)
@@ -156,8 +199,8 @@ class Berth:
 
 
 @pytest.fixture
-def berth(tmp_path):
-    return Berth(tmp_path)
+def berth(tmp_path, request):
+    return Berth(tmp_path, SHIPPED if request.node.get_closest_marker("shipped") else BERTH)
 
 
 def tree(path):

@@ -1,10 +1,10 @@
 """F32: listings that are hostile, or only very long."""
-import os
 import pathlib
 import re
 
 import pytest
 
+from conftest import SHIPPED, is_sanitized
 from faults.kit import fetch, server, source  # noqa: F401 (a fixture)
 
 MIB = 1 << 20
@@ -27,8 +27,7 @@ def most_memory(process):
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
 
 
-measures_memory = pytest.mark.skipif("ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ,
-                                     reason="sanitizers need memory of their own")
+needs_bare_memory = pytest.mark.skipif(is_sanitized(SHIPPED), reason="sanitizers need memory of their own")
 
 ENTITIES = {
     "external": '<!DOCTYPE l [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
@@ -106,7 +105,8 @@ def test_F32_a_web_page_is_no_listing(berth, server):
     assert got.code == 1 and "ListBucketResult" in got.errors, got
 
 
-@measures_memory
+@needs_bare_memory
+@pytest.mark.shipped
 def test_F32_few_of_a_million_keys_are_fetched_within_the_memory_bound(berth, server):
     """Measured while the last object is held back: listing, filtering and planning are over then."""
     server.bucket("b", generated=(MILLION, "d/part-{:07d}-of-a-million.bin", 10))
@@ -121,7 +121,8 @@ def test_F32_few_of_a_million_keys_are_fetched_within_the_memory_bound(berth, se
     assert used <= MEMORY_BOUND, f"{used >> 20} MiB"
 
 
-@measures_memory
+@needs_bare_memory
+@pytest.mark.shipped
 def test_F32_a_million_keys_are_listed_within_the_memory_bound(berth, server):
     """Measured once the first line is printed: all are known and sorted then. The pipe holds back the rest."""
     server.bucket("b", generated=(MILLION, "d/part-{:07d}-of-a-million.bin", 10))

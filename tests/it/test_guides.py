@@ -10,6 +10,8 @@ from conftest import ROOT, nosana, tree
 from faults.kit import server  # noqa: F401 (a fixture)
 from test_ollama import registry  # noqa: F401 (a fixture)
 
+pytestmark = pytest.mark.shipped
+
 BOOK = b"Call me Ishmael.\nSome years ago\n"
 
 

@@ -12,13 +12,15 @@ import tempfile
 
 import pytest
 
-from conftest import BERTH
+from conftest import SHIPPED, is_sanitized
 from faults.kit import server, source, wait_until  # noqa: F401 (a fixture)
+
+pytestmark = pytest.mark.shipped
 
 NOBODY = 65534
 MIB = 1 << 20
 # Sanitizers need more system calls and memory than the sandbox gives: such builds do without these two.
-SANITIZED = any(word in pathlib.Path(BERTH).read_bytes() for word in (b"__asan_init", b"__tsan_init"))
+SANITIZED = is_sanitized(SHIPPED)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def asking(server):
             os.setgid(NOBODY)
             os.setuid(NOBODY)
 
-        process = subprocess.Popen([BERTH, "fetch", source(server), f"{home}/out"], env=env, cwd=home, preexec_fn=as_nobody,
+        process = subprocess.Popen([SHIPPED, "fetch", source(server), f"{home}/out"], env=env, cwd=home, preexec_fn=as_nobody,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             server.wait(lambda: server.asked(op="list") or process.poll() is not None)
@@ -80,7 +82,7 @@ def archive_of(**files):
 @contextlib.contextmanager
 def helper(folder):
     """The helper as berth starts it, waiting for its archive."""
-    argv = [BERTH, "unpack-helper", "0", "0", "0"]
+    argv = [SHIPPED, "unpack-helper", "0", "0", "0"]
     with subprocess.Popen(argv, env={}, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             yield process
@@ -125,7 +127,7 @@ def test_who_is_not_root_has_it_unpacked_too(server):
     server.put("b", "r/x.tar.gz", archive_of(a=b"1"))
     with tempfile.TemporaryDirectory(prefix="berth-hardening.") as home:
         os.chown(home, NOBODY, NOBODY)
-        done = subprocess.run([BERTH, "job", "get", "-d", f"{home}/got", f"s3://b/r/x.tar.gz,opt=endpoint={server.url}"], cwd=home,
+        done = subprocess.run([SHIPPED, "job", "get", "-d", f"{home}/got", f"s3://b/r/x.tar.gz,opt=endpoint={server.url}"], cwd=home,
                               env={"PATH": os.environ["PATH"], "HOME": home, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
                               user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True)
         assert done.returncode == 0 and pathlib.Path(home, "got/a").read_bytes() == b"1", done

@@ -14,6 +14,8 @@ import threading
 
 import pytest
 
+from conftest import SHIPPED, is_sanitized
+
 RSS_MAX_MIB = 64
 ODD_NAMES = ["plain", "new\nline", "ünïcode ⛵", " ", "-", "a=b,c", "tab\there", "q?u#e%20+", "n" * 255]
 
@@ -318,7 +320,8 @@ def peak_mib(berth, user, *args):
     return int(done.stdout.splitlines()[-1]) / 1024
 
 
-@pytest.mark.skipif("ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ, reason="sanitizers need memory of their own")
+@pytest.mark.skipif(is_sanitized(SHIPPED), reason="sanitizers need memory of their own")
+@pytest.mark.shipped
 def test_memory_does_not_grow_with_the_results(berth, s3):
     """10 GiB that compress to little, some 100 MiB that do not, and 20,000 small files."""
     bucket, root = s3.bucket(), berth.cwd / "out"
