@@ -46,7 +46,7 @@ export async function node({ params: [id], signal }) {
     panel('jobs', 'Runs now', jobTable('Jobs of this node', going.list.filter((j) => j.node === n.id), { node: false, empty: 'No job that you may see.' })),
     el('div', { class: 'two', 'data-key': 'two' },
       panel('machine', 'Machine', facts([['GPUs', gpus(info) || 'none'], ['CPUs', count(info.cpus)], ['memory', bytes(info.memory_bytes)], ['disk', bytes(info.disk_bytes)],
-        ['cache', usage(n.cache?.bytes, n.cache?.max_bytes, 'cache in use')], ['system', [info.os, info.arch].filter(Boolean).join(', ')], ['engine', info.engine], ['berth', info.version],
+        ['cache', usage(n.cache?.bytes, n.cache?.max_bytes, 'cache in use')], ['sent to other nodes', bytes(n.peers?.sent_bytes)], ['got from other nodes', bytes(n.peers?.got_bytes)], ['system', [info.os, info.arch].filter(Boolean).join(', ')], ['engine', info.engine], ['berth', info.version],
         ['labels', Object.entries(n.labels || {}).map(([k, v]) => `${k}=${v}`).join(' ')]])),
       panel('holds', 'In its cache', table('In its cache', [['Input', (h) => holdName(names, h.key), 'first'], ['Size', (h) => bytes(h.bytes), 'n']], holds.slice(0, HOLDS_SHOWN), { key: (h) => h.key, empty: 'It has reported nothing.' }),
         holds.length > HOLDS_SHOWN && el('p', { class: 'soft' }, `The ${HOLDS_SHOWN} largest of ${holds.length} are shown.`)))] };

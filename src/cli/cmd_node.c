@@ -51,6 +51,8 @@ static const struct remote_column node_lines[] = {
     {"gpus", "info.gpus", CELL_TEXT},
     {"labels", "labels", CELL_TEXT},
     {"cache", "cache.bytes", CELL_BYTES},
+    {"to peers", "peers.sent_bytes", CELL_BYTES},
+    {"from peers", "peers.got_bytes", CELL_BYTES},
     {"last seen", "last_seen_ms", CELL_TIME},
     {0},
 };

@@ -201,6 +201,24 @@ int market_list(struct market *m, const struct market_page *page, json_t **out, 
     return give(out, &o, err);
 }
 
+static json_t *peer_bytes_json(struct market *m, struct err *err)
+{
+    json_t *all = json_object();
+    struct query q = query_on(m,
+                              "SELECT market, CAST(SUM(peer_sent_bytes) AS BIGINT), CAST(SUM(peer_got_bytes) AS BIGINT)"
+                              " FROM nodes GROUP BY market ORDER BY market",
+                              err);
+    while (query_next(&q) == 1) {
+        char address[MARKET_ADDRESS_MAX];
+        json_t *of = json_object();
+        query_str(&q, 0, address);
+        put_i64(of, "sent", query_get(&q, 1), err);
+        put_i64(of, "got", query_get(&q, 2), err);
+        json_put(all, address, of, err);
+    }
+    return all;
+}
+
 int market_numbers(struct market *m, json_t **out, struct err *err)
 {
     int64_t now_ms;
@@ -229,12 +247,14 @@ int market_numbers(struct market *m, json_t **out, struct err *err)
         query_str(&q, 0, address);
         json_object_set_new(oldest, address, json_integer(now_ms - query_get(&q, 1)));
     }
+    json_t *bytes = peer_bytes_json(m, err);
     const char *address;
     json_t *of;
     json_object_foreach(jobs, address, of) json_put(nodes, address, nodes_json(m, address, now_ms, err), err);
     json_put(o, "jobs", jobs, err);
     json_put(o, "nodes", nodes, err);
     json_put(o, "oldest_queued_ms", oldest, err);
+    json_put(o, "peer_bytes", bytes, err);
     return give(out, &o, err);
 }
 

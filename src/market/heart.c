@@ -228,19 +228,28 @@ static int no_node(struct err *err)
     return err_hint(err, "a node says hello first");
 }
 
+/* What a node has counted since its start is added to what it had before: a number below the last one is a fresh count,
+ * and 0 says nothing. */
+static const char touch_sql[] =
+    "UPDATE nodes SET last_seen_ms = $2, readiness = $4,"
+    " ready = CASE WHEN CAST($6 AS BIGINT) = (SELECT k.required_version FROM markets k"
+    " WHERE k.address = nodes.market) OR $6 = $7 THEN CAST($3 AS BIGINT) ELSE 0 END,"
+    " cache = COALESCE(CAST($5 AS TEXT), cache), token_used = 1,"
+    " peer_sent_bytes = peer_sent_bytes + CASE WHEN peer_sent_bytes >= CAST($10 AS BIGINT) THEN 0"
+    " WHEN CAST($8 AS BIGINT) >= peer_sent_seen THEN CAST($8 AS BIGINT) - peer_sent_seen ELSE CAST($8 AS BIGINT) END,"
+    " peer_sent_seen = CASE WHEN CAST($8 AS BIGINT) > 0 THEN CAST($8 AS BIGINT) ELSE peer_sent_seen END,"
+    " peer_got_bytes = peer_got_bytes + CASE WHEN peer_got_bytes >= CAST($10 AS BIGINT) THEN 0"
+    " WHEN CAST($9 AS BIGINT) >= peer_got_seen THEN CAST($9 AS BIGINT) - peer_got_seen ELSE CAST($9 AS BIGINT) END,"
+    " peer_got_seen = CASE WHEN CAST($9 AS BIGINT) > 0 THEN CAST($9 AS BIGINT) ELSE peer_got_seen END"
+    " WHERE id = $1 RETURNING state, market";
+
 static int touch(struct market *m, const struct market_caller *c, const struct market_heartbeat *h,
                  struct node_state *out, struct err *err)
 {
     AUTO_STR cache = NULL;
     if (json_text(h->cache, JSON_TEXT_MAX, "cache", &cache, err) < 0)
         return -1;
-    struct query q = query_on(m,
-                              "UPDATE nodes SET last_seen_ms = $2, readiness = $4,"
-                              " ready = CASE WHEN CAST($6 AS BIGINT) = (SELECT k.required_version FROM markets k"
-                              " WHERE k.address = nodes.market) OR $6 = $7 THEN CAST($3 AS BIGINT) ELSE 0 END,"
-                              " cache = COALESCE(CAST($5 AS TEXT), cache), token_used = 1 WHERE id = $1"
-                              " RETURNING state, market",
-                              err);
+    struct query q = query_on(m, touch_sql, err);
     query_text(&q, c->node);
     query_i64(&q, m->tx.now_ms);
     query_i64(&q, h->ready);
@@ -248,6 +257,9 @@ static int touch(struct market *m, const struct market_caller *c, const struct m
     query_text(&q, cache);
     query_i64(&q, h->required_version); /* ready for what was required before is not ready */
     query_i64(&q, MARKET_KEEP);
+    query_i64(&q, h->peer_sent_bytes);
+    query_i64(&q, h->peer_got_bytes);
+    query_i64(&q, MARKET_PEER_BYTES_MAX);
     int rc = query_next(&q);
     if (rc <= 0)
         return rc < 0 ? -1 : no_node(err);

@@ -49,7 +49,8 @@ struct market;
 #define MARKET_BLOBS_MAX      1000         /* digests of one heartbeat's `add`, `remove`, and of one locate */
 #define MARKET_NODE_BLOBS_MAX 100000       /* digests kept of one node; the oldest make room */
 #define MARKET_LABELS_MAX     64
-#define MARKET_UPLOADS_MAX    64 /* recorded for one execution */
+#define MARKET_PEER_BYTES_MAX (INT64_C(1) << 53) /* of one node; it counts no further */
+#define MARKET_UPLOADS_MAX    64                 /* recorded for one execution */
 
 struct market_opts {
     const char *db_url;           /* as db_open() takes it */
@@ -237,7 +238,8 @@ int market_job_logs(struct market *m, const struct market_caller *c, const char 
                     uint32_t max_bytes, json_t **out, struct err *err);
 
 /* Numbers for /metrics: {"jobs": {MARKET: {STATE: n}}, "nodes": {MARKET: {"ready", …}}, "oldest_queued_ms": {MARKET:
- * n}} where the last is an age. */
+ * n}, "peer_bytes": {MARKET: {"sent", "got"}}} where the ages are of what waits longest, the bytes of all nodes that
+ * ever were there. */
 int market_numbers(struct market *m, json_t **out, struct err *err);
 
 /* ---- Nodes, as clients see them */
@@ -284,12 +286,13 @@ int market_node_control(struct market *m, const struct market_caller *c, const j
 struct market_heartbeat {
     const json_t *running; /* [{"job","index","epoch","state","progress"?}]; NULL: none */
     bool ready;
-    int64_t required_version;               /* what it is ready for; MARKET_KEEP: does not say */
-    const char *readiness;                  /* NULL: "" */
-    const json_t *cache;                    /* NULL: unchanged */
-    const json_t *holds;                    /* NULL: unchanged */
-    const json_t *blobs_add, *blobs_remove; /* [HEX]; NULL: none */
-    bool blobs_reset;                       /* forget all digests known of this node first */
+    int64_t required_version;                /* what it is ready for; MARKET_KEEP: does not say */
+    const char *readiness;                   /* NULL: "" */
+    const json_t *cache;                     /* NULL: unchanged */
+    const json_t *holds;                     /* NULL: unchanged */
+    const json_t *blobs_add, *blobs_remove;  /* [HEX]; NULL: none */
+    int64_t peer_sent_bytes, peer_got_bytes; /* since the node started; 0: nothing so far, or does not say */
+    bool blobs_reset;                        /* forget all digests known of this node first */
 };
 int market_node_heartbeat(struct market *m, const struct market_caller *c, const struct market_heartbeat *h,
                           json_t **out, struct err *err); /* → {"renewed", "lost", "drain", "required_version"} */

@@ -97,7 +97,8 @@ bool node_may_claim(const struct node_row *n)
 
 #define NODE_COLUMNS                                                                                                   \
     "SELECT n.id, n.name, n.market, n.state, n.ready, n.readiness, n.last_seen_ms, n.slots, n.info, n.labels,"         \
-    " n.cache, (SELECT COUNT(*) FROM executions e WHERE e.node = n.id AND e.state BETWEEN 1 AND 4) FROM nodes n "
+    " n.cache, (SELECT COUNT(*) FROM executions e WHERE e.node = n.id AND e.state BETWEEN 1 AND 4),"                   \
+    " n.peer_sent_bytes, n.peer_got_bytes FROM nodes n "
 
 static json_t *row_json(const struct market *m, const struct query *q, int64_t now_ms, struct err *err)
 {
@@ -118,6 +119,10 @@ static json_t *row_json(const struct market *m, const struct query *q, int64_t n
     put_stored(o, "info", q, 8, json_object(), err);
     put_stored(o, "labels", q, 9, json_object(), err);
     put_stored(o, "cache", q, 10, json_null(), err);
+    json_t *peers = json_object();
+    put_i64(peers, "sent_bytes", query_get(q, 12), err);
+    put_i64(peers, "got_bytes", query_get(q, 13), err);
+    json_put(o, "peers", peers, err);
     return o;
 }
 
@@ -307,7 +312,8 @@ static int write_node(struct market *m, const struct greeting *g, const char *st
         "INSERT INTO nodes (id, name, market, state, created_ms, last_seen_ms, slots, info, labels, public_key,"
         " peer_address, peer_fingerprint, token, joined_by) VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10, $11,"
         " $12, $13) ON CONFLICT (id) DO UPDATE SET name = $2, last_seen_ms = $5, slots = $6, info = $7, labels = $8,"
-        " public_key = $9, peer_address = $10, peer_fingerprint = $11, token = $12",
+        " public_key = $9, peer_address = $10, peer_fingerprint = $11, token = $12,"
+        " peer_sent_seen = 0, peer_got_seen = 0",
         err);
     query_text(&q, h->node);
     query_text(&q, h->name ? h->name : h->node);

@@ -89,6 +89,11 @@ static const char *const migrations[] = {
     /* Markets that were there take as much of one poster as they took before; new ones say how much. */
     "ALTER TABLE markets ADD COLUMN max_per_poster BIGINT NOT NULL DEFAULT 10000000;"
     "CREATE INDEX jobs_live ON jobs(owner, market, count) WHERE finished_ms IS NULL;",
+    /* Over a node's life, and what it said last since its start, from which it counts anew. */
+    "ALTER TABLE nodes ADD COLUMN peer_sent_bytes BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE nodes ADD COLUMN peer_sent_seen BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE nodes ADD COLUMN peer_got_bytes BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE nodes ADD COLUMN peer_got_seen BIGINT NOT NULL DEFAULT 0;",
 };
 
 int schema_migrate(struct db *db, struct err *err)

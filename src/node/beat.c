@@ -153,7 +153,7 @@ static json_t *beat_body(struct node *n, bool regular, bool all_holds, struct er
         json_put(body, "ready", json_boolean(ready), err) < 0 || json_put_str(body, "readiness", readiness, err) < 0 ||
         (held >= 0 && json_put(body, "required_version", json_integer(held), err) < 0) ||
         (cache && json_put(body, "cache", cache, err) < 0) || (holds && json_put(body, "holds", holds, err) < 0) ||
-        put_blobs(n, regular, body, err) < 0) {
+        json_put(body, "peers", peers_bytes(n, err), err) < 0 || put_blobs(n, regular, body, err) < 0) {
         json_decref(body);
         return NULL;
     }

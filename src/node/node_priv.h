@@ -205,7 +205,8 @@ int peers_introduce(const struct node *n, json_t *hello, struct err *err);
 int peers_welcome(struct node *n, const json_t *answer, struct err *err);
 /* A heartbeat's "blobs"; NULL: nothing changed. `more`: the next one has more. */
 json_t *peers_tell(struct node *n, bool *more, struct err *err);
-void peers_unsure(struct node *n); /* it may not have arrived */
+void peers_unsure(struct node *n);                          /* it may not have arrived */
+json_t *peers_bytes(const struct node *n, struct err *err); /* a heartbeat's "peers" */
 /* As in struct stage_peers; `ctx` is the struct execution. */
 int peers_locate(void *ctx, const char *const *sha256, size_t n, json_t **out, struct err *err);
 

@@ -274,6 +274,18 @@ json_t *peers_tell(struct node *n, bool *more, struct err *err)
     return n->peers ? blobs_tell(&n->peers->blobs, n->opts->cache, more, err) : NULL;
 }
 
+json_t *peers_bytes(const struct node *n, struct err *err)
+{
+    struct xfer_stats got;
+    json_t *figures = json_object();
+    xfer_stats(n->peer_xfer, &got);
+    json_put_u64(figures, "sent_bytes", n->peers ? httpd_file_bytes(n->peers->httpd) : 0, err);
+    if (json_put_u64(figures, "got_bytes", got.bytes_wire, err) == 0)
+        return figures;
+    json_decref(figures);
+    return NULL;
+}
+
 void peers_unsure(struct node *n)
 {
     if (n->peers)

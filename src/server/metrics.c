@@ -125,16 +125,15 @@ static void write_times(const struct metrics *m, size_t i, struct buf *out)
 }
 
 /* {MARKET: {WORD: n}}. Addresses and words need no escapes. */
-static void write_by_market(const json_t *object, const char *name, const char *help, struct buf *out)
+static void write_by_market(const json_t *object, const char *name, const char *label, struct buf *out)
 {
     const char *market, *word;
     json_t *words, *n;
-    write_head(out, name, "gauge", help);
     json_object_foreach((json_t *)object, market, words)
     {
         json_object_foreach(words, word, n)
         {
-            buf_addf(out, "%s{market=\"%s\",state=\"%s\"} %" JSON_INTEGER_FORMAT "\n", name, market, word,
+            buf_addf(out, "%s{market=\"%s\",%s=\"%s\"} %" JSON_INTEGER_FORMAT "\n", name, market, label, word,
                      json_integer_value(n));
         }
     }
@@ -168,7 +167,11 @@ void metrics_write(struct metrics *m, const json_t *numbers, struct buf *out)
     pthread_mutex_unlock(&m->mu);
     if (!numbers)
         return;
-    write_by_market(json_object_get(numbers, "jobs"), "berth_jobs", "Jobs by state.", out);
-    write_by_market(json_object_get(numbers, "nodes"), "berth_nodes", "Nodes by state.", out);
+    write_head(out, "berth_jobs", "gauge", "Jobs by state.");
+    write_by_market(json_object_get(numbers, "jobs"), "berth_jobs", "state", out);
+    write_head(out, "berth_nodes", "gauge", "Nodes by state.");
+    write_by_market(json_object_get(numbers, "nodes"), "berth_nodes", "state", out);
+    write_head(out, "berth_peer_bytes_total", "counter", "Bytes that nodes sent to each other, and got.");
+    write_by_market(json_object_get(numbers, "peer_bytes"), "berth_peer_bytes_total", "direction", out);
     write_ages(json_object_get(numbers, "oldest_queued_ms"), out);
 }

@@ -9,6 +9,7 @@
 
 static const char *const peer_members[] = {"address", "fingerprint", NULL};
 static const char *const blob_members[] = {"add", "remove", "reset", NULL};
+static const char *const peers_members[] = {"sent_bytes", "got_bytes", NULL};
 static const char *const presign_members[] = {"bytes", "upload_id", "part", "url", NULL};
 
 static int read_ref(const struct call *c, struct market_ref *x, struct err *err)
@@ -99,16 +100,27 @@ static int control(struct call *c, json_t **out, struct err *err)
     return 0;
 }
 
+static int read_peer_bytes(const json_t *peers, const char *name, int64_t *out, struct err *err)
+{
+    const json_t *n = json_object_get(peers, name);
+    if (!n || (json_get_i64(peers, name, out) && *out >= 0 && *out <= MARKET_PEER_BYTES_MAX))
+        return 0;
+    return err_set(err, ERR_INVALID, "peers.%s: must be a number of bytes", name);
+}
+
 static int heartbeat(struct call *c, json_t **out, struct err *err)
 {
     struct market_heartbeat h = {.required_version = MARKET_KEEP};
-    const json_t *blobs = NULL;
+    const json_t *blobs = NULL, *peers = NULL;
     if (body_i64(c, "required_version", 0, INT64_MAX, &h.required_version, err) < 0 ||
         body_json(c, "running", JSON_ARRAY, &h.running, err) < 0 || body_bool(c, "ready", &h.ready, err) < 0 ||
         body_str(c, "readiness", &h.readiness, err) < 0 || body_json(c, "cache", JSON_OBJECT, &h.cache, err) < 0 ||
-        body_json(c, "holds", JSON_ARRAY, &h.holds, err) < 0 || body_json(c, "blobs", JSON_OBJECT, &blobs, err) < 0)
+        body_json(c, "holds", JSON_ARRAY, &h.holds, err) < 0 || body_json(c, "blobs", JSON_OBJECT, &blobs, err) < 0 ||
+        body_json(c, "peers", JSON_OBJECT, &peers, err) < 0)
         return -1;
-    if (body_only(blobs, "blobs", blob_members, err) < 0)
+    if (body_only(blobs, "blobs", blob_members, err) < 0 || body_only(peers, "peers", peers_members, err) < 0 ||
+        read_peer_bytes(peers, "sent_bytes", &h.peer_sent_bytes, err) < 0 ||
+        read_peer_bytes(peers, "got_bytes", &h.peer_got_bytes, err) < 0)
         return -1;
     h.blobs_add = json_object_get(blobs, "add");
     h.blobs_remove = json_object_get(blobs, "remove");
@@ -240,8 +252,8 @@ static const char *const hello_members[] = {"name", "market", "slots", "info", "
 static const char *const none[] = {NULL};
 static const char *const claim_members[] = {"free", "wait_ms", "holds", NULL};
 static const char *const control_members[] = {"running", "required_version", "wait_ms", NULL};
-static const char *const heartbeat_members[] = {"running", "ready", "required_version", "readiness", "cache", "holds",
-                                                "blobs",   NULL};
+static const char *const heartbeat_members[] = {
+    "running", "ready", "required_version", "readiness", "cache", "holds", "blobs", "peers", NULL};
 static const char *const logs_members[] = {REF, "stream", "offset", "data", NULL};
 static const char *const uploads_members[] = {REF, "record", "presign", NULL};
 static const char *const ref_members[] = {REF, NULL};

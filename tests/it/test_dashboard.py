@@ -309,8 +309,10 @@ def test_what_nodes_hold_has_a_name_where_one_may_know_it(browser, server, opera
 
 def test_a_node_is_drained_and_taken_back(browser, server, operator):
     node = server.node(name="gpu-1", labels={"rack": "b7"})
+    node.say("heartbeat", ready=True, running=[], peers={"sent_bytes": 3 * GIB, "got_bytes": 5 * GIB})
     browser.open(server.url, f"/node/{node.id}", operator.token).until(PILL, "ready")
-    assert "rack=b7" in browser.panel("Machine")
+    machine = browser.panel("Machine")
+    assert "rack=b7" in machine and "sent to other nodes" in machine and "3.0 GiB" in machine and "5.0 GiB" in machine, machine
     browser.button("Drain").click()
     browser.find("#confirm-yes").click()
     browser.until(PILL, "draining")

@@ -144,6 +144,11 @@ def test_a_second_node_is_served_by_the_first_and_the_origin_sends_it_once(marke
     assert sent(market.hub) == SIZE + 2 * 3, "only the small file came from the origin again"
     assert market.relays[0].bytes_down > SIZE
     assert market.blob(1, sha256(model)).read_bytes() == model
+
+    def figures():
+        nodes = market.fleet.operator.get("/api/v1/orchestrator/nodes")["nodes"]
+        return sorted((n["peers"]["sent_bytes"], n["peers"]["got_bytes"]) for n in nodes)
+    fleet.eventually("heartbeats to say what was sent", lambda: figures() == [(0, SIZE), (SIZE, 0)])
     assert [n.process.end() for n in market.fleet.nodes] == [0, 0]
 
 
@@ -221,6 +226,10 @@ def test_describing_a_job_shows_what_came_from_peers(market, model, berth):
     heads, cells = [re.split(r"  +", line.strip()) for line in shown.split("\n\n")[2].splitlines()]
     row = dict(zip(heads, cells))
     assert (row["INPUT"], row["PEERS"], row["ORIGIN"]) == ("hf://owner/name → /data", "24.0 MiB", "3 B"), shown
+    env["BERTH_TOKEN"] = market.fleet.operator.token
+    ids = [(n.state / "node-id").read_text().strip() for n in market.fleet.nodes]
+    fleet.eventually("heartbeats to say what was sent", lambda: [re.findall(r"^(to|from) peers +(\S+ \S+)$", berth(
+        "node", "describe", i, env=env).text, re.M) for i in ids] == [[("to", "24.0 MiB"), ("from", "0 B")], [("to", "0 B"), ("from", "24.0 MiB")]])
 
 
 # ---- who gets nothing ----

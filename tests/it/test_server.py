@@ -67,7 +67,7 @@ def test_every_described_call_answers_as_described(server):
     digest = "0123456789abcdef" * 4
     beat = node.say("heartbeat", ready=True, readiness="all there", cache={"bytes": 1, "max_bytes": 2, "free_bytes": 3},
                     running=[{**x, "state": "running", "progress": {"input": 5}}], holds=[{"key": digest, "bytes": 7}],
-                    blobs={"add": [digest], "remove": [], "reset": True})
+                    blobs={"add": [digest], "remove": [], "reset": True}, peers={"sent_bytes": 5, "got_bytes": 0})
     assert [r["job"] for r in beat["renewed"]] == [posted["id"]] and beat["lost"] == []
     assert node.log(x, "hello\n").json == {"next_offset": 6}
     assert node.say("locate", **x, sha256=[digest])["peers"].keys() <= {digest}

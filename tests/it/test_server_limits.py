@@ -93,7 +93,8 @@ def test_node_messages_must_say_their_version_and_node(server):
                  {"version": 1, "node": node.id, "wait_ms": 30001}, {"version": 1, "node": node.id, "holds": {}}):
         assert node("POST", "/api/v1/node/claim", body).status == 400, body
     assert node("POST", "/api/v1/node/claim", {"version": 1, "node": "another"}).status == 404
-    for call, more, words in (("hello", {"peer": {"adress": "x"}}, "peer.adress"), ("heartbeat", {"blobs": {"ad": []}}, "blobs.ad")):
+    for call, more, words in (("hello", {"peer": {"adress": "x"}}, "peer.adress"), ("heartbeat", {"blobs": {"ad": []}}, "blobs.ad"),
+                              ("heartbeat", {"peers": {"sent_bytes": -1}}, "peers.sent_bytes"), ("heartbeat", {"peers": {"sent": 1}}, "peers.sent")):
         answer = node.message(call, **more)
         assert answer.status == 400 and words in answer.message, answer
 

@@ -283,6 +283,10 @@ static void markets_of_an_older_berth_take_as_much_of_a_poster_as_before(void **
     struct world *w = *state;
     must_exec(w->f->db, "DROP INDEX jobs_live");
     must_exec(w->f->db, "ALTER TABLE markets DROP COLUMN max_per_poster");
+    must_exec(w->f->db, "ALTER TABLE nodes DROP COLUMN peer_sent_bytes");
+    must_exec(w->f->db, "ALTER TABLE nodes DROP COLUMN peer_sent_seen");
+    must_exec(w->f->db, "ALTER TABLE nodes DROP COLUMN peer_got_bytes");
+    must_exec(w->f->db, "ALTER TABLE nodes DROP COLUMN peer_got_seen");
     must_exec(w->f->db, "UPDATE schema_version SET version = 1");
     market_free(w->m);
     w->m = open_more(w);
@@ -539,6 +543,69 @@ static void peers_are_named_to_who_holds_an_execution(void **state)
     json_decref(out);
 }
 
+static void assert_peer_bytes(const struct world *w, const char *node, int64_t sent, int64_t got)
+{
+    json_t *out = NULL;
+    int64_t v = -1;
+    OK(market_node_get(w->m, &w->poster, node, &out, &err));
+    const json_t *peers = json_object_get(json_object_get(out, "node"), "peers");
+    assert_true(json_get_i64(peers, "sent_bytes", &v));
+    assert_int_equal(v, sent);
+    assert_true(json_get_i64(peers, "got_bytes", &v));
+    assert_int_equal(v, got);
+    json_decref(out);
+}
+
+static void beat_with(const struct world *w, const struct node *n, int64_t sent, int64_t got)
+{
+    const struct market_heartbeat h = {.ready = true, .peer_sent_bytes = sent, .peer_got_bytes = got};
+    OK(market_node_heartbeat(w->m, &n->c, &h, NULL, &err));
+}
+
+static void what_nodes_sent_to_each_other_adds_up_over_their_starts(void **state)
+{
+    struct world *w = *state;
+    struct node a = node_with(w, "a", 1, "{}", "10.0.0.1:7481"), b = node_named(w, "b");
+    const struct market_hello again = {.node = "a"};
+    json_t *out = NULL;
+    int64_t v;
+    assert_peer_bytes(w, "a", 0, 0);
+    beat_with(w, &a, 100, 7);
+    beat_with(w, &a, 100, 7); /* the answer was lost */
+    beat_with(w, &a, 150, 7);
+    beat_with(w, &a, 0, 0); /* does not say */
+    beat_with(w, &a, 160, 8);
+    assert_peer_bytes(w, "a", 160, 8);
+    OK(market_node_hello(w->m, &a.c, &again, NULL, &err));
+    beat_with(w, &a, 200, 1); /* more than before, and all of it new */
+    assert_peer_bytes(w, "a", 360, 9);
+    beat_with(w, &a, 50, 1); /* started anew, unheard of */
+    assert_peer_bytes(w, "a", 410, 9);
+    beat_with(w, &b, 0, 400);
+    OK(market_numbers(w->m, &out, &err));
+    const json_t *bytes = json_object_get(json_object_get(out, "peer_bytes"), MARKET);
+    assert_true(json_get_i64(bytes, "sent", &v) && v == 410);
+    assert_true(json_get_i64(bytes, "got", &v) && v == 409);
+    json_decref(out);
+}
+
+static void a_node_that_lies_about_bytes_overflows_nothing(void **state)
+{
+    struct world *w = *state;
+    struct node a = node_named(w, "a");
+    for (int i = 0; i < 10; i++) {
+        beat_with(w, &a, MARKET_PEER_BYTES_MAX, MARKET_PEER_BYTES_MAX);
+        beat_with(w, &a, MARKET_PEER_BYTES_MAX - 1, 1);
+    }
+    json_t *out = NULL;
+    int64_t v;
+    OK(market_numbers(w->m, &out, &err));
+    const json_t *bytes = json_object_get(json_object_get(out, "peer_bytes"), MARKET);
+    assert_true(json_get_i64(bytes, "sent", &v) && v >= MARKET_PEER_BYTES_MAX && v <= 2 * MARKET_PEER_BYTES_MAX);
+    assert_true(json_get_i64(bytes, "got", &v) && v >= MARKET_PEER_BYTES_MAX && v <= 2 * MARKET_PEER_BYTES_MAX);
+    json_decref(out);
+}
+
 /* ---- Nodes */
 
 static void a_join_token_makes_a_node_once(void **state)
@@ -710,6 +777,8 @@ int main(void)
         MARKET_TEST(uploads_of_earlier_attempts_are_named_to_the_next),
         MARKET_TEST(a_result_says_where_it_is),
         MARKET_TEST(peers_are_named_to_who_holds_an_execution),
+        MARKET_TEST(what_nodes_sent_to_each_other_adds_up_over_their_starts),
+        MARKET_TEST(a_node_that_lies_about_bytes_overflows_nothing),
         MARKET_TEST(a_join_token_makes_a_node_once),
         MARKET_TEST(a_join_token_for_another_market_is_told_which_it_is_for),
         MARKET_TEST(a_node_token_awaits_approval_and_stays_with_its_node),

@@ -74,10 +74,10 @@ static void numbers_of_the_database_carry_their_market(void **state)
 {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
-    AUTO_JSON numbers =
-        json_parse(span_of("{\"jobs\": {\"gpu\": {\"queued\": 3, \"failed\": 0}}, \"nodes\": {\"gpu\": {\"ready\": 2}},"
-                           " \"oldest_queued_ms\": {\"gpu\": 1500}}"),
-                   &err);
+    AUTO_JSON numbers = json_parse(
+        span_of("{\"jobs\": {\"gpu\": {\"queued\": 3, \"failed\": 0}}, \"nodes\": {\"gpu\": {\"ready\": 2}},"
+                " \"oldest_queued_ms\": {\"gpu\": 1500}, \"peer_bytes\": {\"gpu\": {\"sent\": 12, \"got\": 9}}}"),
+        &err);
     assert_non_null(numbers);
     metrics_claims(&f->m, 5);
     metrics_lost(&f->m, 2);
@@ -86,6 +86,8 @@ static void numbers_of_the_database_carry_their_market(void **state)
     assert_has(f, "berth_jobs{market=\"gpu\",state=\"queued\"} 3\n");
     assert_has(f, "berth_jobs{market=\"gpu\",state=\"failed\"} 0\n");
     assert_has(f, "berth_nodes{market=\"gpu\",state=\"ready\"} 2\n");
+    assert_has(f, "berth_peer_bytes_total{market=\"gpu\",direction=\"sent\"} 12\n");
+    assert_has(f, "berth_peer_bytes_total{market=\"gpu\",direction=\"got\"} 9\n");
     assert_has(f, "berth_oldest_queued_seconds{market=\"gpu\"} 1.500\n");
     assert_has(f, "berth_claims_total 5\n");
     assert_has(f, "berth_claims_lost_total 2\n");
