@@ -1,5 +1,7 @@
 #include "fixture.h"
 
+#include "base/fs.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +58,22 @@ static void a_newer_layout_is_refused_with_both_versions(void **state)
     assert_int_equal(reopen(f, &err), -1);
     assert_int_equal(err.kind, ERR_UNSUPPORTED);
     assert_non_null(strstr(err.text, "version 7"));
-    assert_non_null(strstr(err.text, "up to 1"));
+    assert_non_null(strstr(err.text, "up to 2"));
+}
+
+static void an_older_layout_is_brought_forward_with_all_it_holds(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    store(f->c, f->lease, "kept", 1, 100, true);
+    write_file(f, "VERSION", "1\n");
+    assert_ok(reopen(f, &err), err);
+    assert_true(is_stored(f->c, "kept"));
+    AUTO_BUF version;
+    buf_init(&version, 16);
+    AUTO_FD dir = fs_open_dir(f->cache, &err);
+    assert_ok(fs_read_file(dir, "VERSION", 16, &version, &err), err);
+    assert_string_equal(buf_str(&version), "2\n");
 }
 
 static void a_newer_index_is_refused(void **state)
@@ -190,6 +207,7 @@ int main(void)
         TEST(only_the_owner_may_look_inside),
         TEST(a_cache_that_was_opened_up_is_closed_again),
         TEST(a_newer_layout_is_refused_with_both_versions),
+        TEST(an_older_layout_is_brought_forward_with_all_it_holds),
         TEST(a_newer_index_is_refused),
         TEST(an_interrupted_start_is_completed),
         TEST(a_disk_of_its_own_may_have_its_lost_and_found),
