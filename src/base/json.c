@@ -71,6 +71,55 @@ json_t *json_parse(struct span text, struct err *err)
     return refused ? NULL : json_incref(value);
 }
 
+static bool reads_back(const json_t *value, unsigned depth);
+
+static bool members_read_back(const json_t *obj, unsigned depth)
+{
+    const char *key;
+    json_t *member;
+    json_object_foreach((json_t *)obj, key, member) if (!reads_back(member, depth)) return false;
+    return true;
+}
+
+/* Whether every number with a fraction survives with the 15 digits that keep 0.1 readable; else 17 are written. */
+static bool reads_back(const json_t *value, unsigned depth)
+{
+    if (depth > JSON_DEPTH_MAX)
+        return false;
+    if (json_is_real(value)) {
+        char text[40];
+        double number = json_real_value(value);
+        snprintf(text, sizeof text, "%.15g", number);
+        return strtod(text, NULL) == number;
+    }
+    if (json_is_object(value))
+        return members_read_back(value, depth + 1);
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!reads_back(json_array_get(value, i), depth + 1))
+            return false;
+    return true;
+}
+
+static int dump_to_buf(const char *p, size_t n, void *ctx)
+{
+    struct buf *out = ctx;
+    buf_add(out, p, n);
+    return out->state == BUF_OK ? 0 : -1;
+}
+
+int json_write(const json_t *value, bool pretty, struct buf *out, struct err *err)
+{
+    unsigned layout = pretty ? JSON_INDENT(2) : JSON_COMPACT, digits = reads_back(value, 0) ? 15 : 17;
+    size_t flags = JSON_ENCODE_ANY | layout | JSON_REAL_PRECISION(digits);
+    refused = false;
+    int rc = json_dump_callback(value, dump_to_buf, out, flags);
+    if (buf_check(out, "the JSON text", err) < 0)
+        return -1;
+    if (refused)
+        return err_nomem(err);
+    return rc < 0 ? err_set(err, ERR_INVALID, "the value cannot be written as JSON") : 0;
+}
+
 const char *json_get_str(const json_t *obj, const char *key)
 {
     return json_string_value(json_object_get(obj, key));

@@ -54,39 +54,6 @@ static void pretty_indents_by_two(void **state)
     assert_string_equal(buf_str(&out), "{\n  \"a\": [\n    1\n  ]\n}");
 }
 
-static void layout_and_escapes_are_those_of_the_library(void **state)
-{
-    (void)state;
-    struct err err = ERR_INIT;
-    AUTO_JSON value =
-        parse("{\"empty\":{},\"none\":[],\"deep\":[[{\"a\":[1,2.5,{\"b\":null}]}],true],"
-              "\"text\":\"\\u0001\\b\\f\\n\\r\\t\\u001f \\\" \\\\ / \\u007f \\u00e9 \\ud83d\\ude00\",\"\\n\":-7}",
-              &err);
-    assert_non_null(value);
-    for (int pretty = 0; pretty < 2; pretty++) {
-        AUTO_BUF out;
-        buf_init(&out, 1000);
-        AUTO_STR theirs = json_dumps(value, pretty ? JSON_INDENT(2) : JSON_COMPACT);
-        assert_works(json_write(value, pretty, &out, &err), &err);
-        assert_string_equal(buf_str(&out), theirs);
-    }
-}
-
-static void what_nests_too_deep_to_be_read_is_not_written(void **state)
-{
-    (void)state;
-    struct err err = ERR_INIT;
-    AUTO_BUF out;
-    buf_init(&out, 10000);
-    AUTO_JSON value = json_array();
-    for (int i = 0; i < 1000; i++) {
-        json_t *around = json_array();
-        json_array_append_new(around, value);
-        value = around;
-    }
-    assert_fails(json_write(value, false, &out, &err), &err, ERR_INVALID);
-}
-
 static void loose_json_is_refused(void **state)
 {
     (void)state;
@@ -261,8 +228,6 @@ int main(void)
         cmocka_unit_test(values_of_every_kind_come_back_as_written),
         cmocka_unit_test(short_decimals_stay_short),
         cmocka_unit_test(pretty_indents_by_two),
-        cmocka_unit_test(layout_and_escapes_are_those_of_the_library),
-        cmocka_unit_test(what_nests_too_deep_to_be_read_is_not_written),
         cmocka_unit_test(loose_json_is_refused),
         cmocka_unit_test(surrogate_pairs_become_one_character),
         cmocka_unit_test(a_repeated_key_is_named_with_its_place),

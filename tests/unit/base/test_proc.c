@@ -90,11 +90,11 @@ static void a_program_that_cannot_start_says_why(void **state)
     AUTO_RESULT d;
     struct proc_opts opts = {.argv = ARGV("berth-no-such-program")};
     assert_fails(proc_run(&opts, &a, &err), &err, ERR_NOTFOUND);
-    opts.argv = ARGV("/nonexistent/program");
+    opts.argv = ARGV("/proc/nonexistent/program");
     assert_fails(proc_run(&opts, &b, &err), &err, ERR_NOTFOUND);
     opts.argv = ARGV("/etc");
     assert_fails(proc_run(&opts, &c, &err), &err, ERR_DENIED);
-    opts = (struct proc_opts){.argv = ARGV("true"), .cwd = "/nonexistent"};
+    opts = (struct proc_opts){.argv = ARGV("true"), .cwd = "/proc/nonexistent"};
     assert_fails(proc_run(&opts, &d, &err), &err, ERR_NOTFOUND);
 }
 
