@@ -249,19 +249,24 @@ static int rm(struct cli *cli, struct cache *c, const struct strv *operands, str
     return 0;
 }
 
+static int print_path(const char *text, struct err *err)
+{
+    if (globals.json)
+        return cli_print_json(json_pack("{s:s}", "path", text), err);
+    puts(text);
+    return 0;
+}
+
 static int path(struct cli *cli, struct cache *c, const struct strv *operands, struct err *err)
 {
-    if (operands->n == 0) {
-        puts(config_text(cli->config, SETTING_CACHE_DIR));
-        return 0;
-    }
+    if (operands->n == 0)
+        return print_path(config_text(cli->config, SETTING_CACHE_DIR), err);
     char id[SNAPSHOT_ID_MAX];
     AUTO_BUF view;
     buf_init(&view, PATH_MAX);
     if (cache_find(c, operands->v[0], id, err) < 0 || cache_snapshot_view(c, id, &view, err) < 0)
         return -1;
-    puts(buf_str(&view));
-    return 0;
+    return print_path(buf_str(&view), err);
 }
 
 /* --- gc, verify --------------------------------------------------------------------------------------------------- */

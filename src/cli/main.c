@@ -137,7 +137,8 @@ int cli_print_json(json_t *value, struct err *err)
     buf_addc(&out, '\n');
     if (buf_check(&out, "JSON output", err) < 0)
         return -1;
-    return fwrite(out.p, 1, out.n, stdout) == out.n ? 0 : err_sys(err, "write to standard output");
+    (void)fwrite(out.p, 1, out.n, stdout); /* flush_output() tells in the end */
+    return 0;
 }
 
 static void print_error_json(const struct err *err)
@@ -222,6 +223,10 @@ static int unknown_command(int argc, char **argv, struct err *err)
     for (; commands[n]; n++)
         names[n] = commands[n]->about.name;
     bool group = is_group(argv[1]);
+    if (argv[1][0] == '-') {
+        err_set(err, ERR_USAGE, "'%s' stands where a command is expected", argv[1]);
+        return err_hint(err, "options come after the command, as in: berth run --json job.json");
+    }
     if (group && argc == 2) {
         err_set(err, ERR_USAGE, "%s: a second word is missing", argv[1]);
         return err_hint(err, "berth %s --help lists what there is", argv[1]);
@@ -347,6 +352,20 @@ static bool overview(const struct cli *cli, int argc, char **argv)
     return true;
 }
 
+/* What was printed has to get out, but to whoever has seen enough of it (`berth cache ls | head`). */
+static int flush_output(int rc)
+{
+    struct pollfd reader = {.fd = STDOUT_FILENO};
+    bool failed = fflush(stdout) != 0;
+    int why = failed ? errno : 0;
+    if (!failed && !ferror(stdout))
+        return rc;
+    if (why != EPIPE && (poll(&reader, 1, 0) <= 0 || !(reader.revents & POLLERR)))
+        fprintf(stderr, "berth: standard output was not written to its end%s%s\n", why ? ": " : "",
+                why ? strerrordesc_np(why) : "");
+    return rc == 0 ? 1 : rc;
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {0};
@@ -359,7 +378,7 @@ int main(int argc, char **argv)
     look_at_terminal(&cli);
     log_setup(LOG_WARN, LOG_TEXT, cli.colour);
     if (overview(&cli, argc, argv))
-        return argc < 2 ? EXIT_USAGE : 0;
+        return flush_output(argc < 2 ? EXIT_USAGE : 0);
     if (asks_for_help(argv[1])) { /* `berth help job list` is `berth job list --help` */
         globals.help = true;
         argc--;
@@ -367,7 +386,7 @@ int main(int argc, char **argv)
     }
     if (str_eq(argv[1], "--version")) {
         puts("berth " BERTH_VERSION);
-        return 0;
+        return flush_output(0);
     }
     int rc = catch_signals(&cli.cancel, &err), words = 0;
     const struct command *c = rc == 0 ? find_command(argc, argv, &words) : NULL;
@@ -377,7 +396,5 @@ int main(int argc, char **argv)
         cli_print_error(&cli, &err);
     config_free(cli.config);
     strv_release(&globals.set);
-    if (fflush(stdout) != 0 && rc == 0)
-        rc = 1;
-    return exit_code(rc, &err);
+    return flush_output(exit_code(rc, &err));
 }

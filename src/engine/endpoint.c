@@ -58,7 +58,7 @@ int endpoint_parse(struct endpoint *out, const char *text, struct err *err)
             return parse_unix(out, rest, err);
         return parse_tcp(out, rest, schemes[i].tls || tls_wanted(), err);
     }
-    err_set(err, ERR_UNSUPPORTED, "engine address \"%s\"", text);
+    err_set(err, ERR_UNSUPPORTED, "engine address \"%s\" is of no kind that berth knows", text);
     return err_hint(err, "berth reaches engines by docker, podman, unix:///path or tcp://host:port; for ssh, forward "
                          "the socket: ssh -L /tmp/engine.sock:/run/docker.sock host");
 }

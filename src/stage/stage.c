@@ -208,6 +208,15 @@ int stage_name_input(struct err *err, const char *label)
     return bare.hint[0] ? err_hint(err, "%s", bare.hint) : -1;
 }
 
+static void hint_space(const struct stage *s, struct err *err)
+{
+    if (s->folder.opts)
+        err_hint(err, "free some space on the disk that holds %s, or name a folder on another one",
+                 s->folder.opts->dir);
+    else
+        err_hint(err, "free some space on the disk that holds the cache: `berth cache gc` removes what has expired");
+}
+
 int stage_run_inputs(struct stage *s, struct err *err)
 {
     size_t want = s->opts.parallel ? s->opts.parallel : STAGE_PARALLEL_DEFAULT;
@@ -234,6 +243,8 @@ int stage_run_inputs(struct stage *s, struct err *err)
         struct stage_input *in = &s->in[s->shared.failed];
         if (in->own.err.kind != ERR_CANCELLED)
             stage_name_input(&in->own.err, in->source->label);
+        if (in->own.err.kind == ERR_NOSPACE)
+            hint_space(s, &in->own.err);
         return err_move(err, &in->own.err);
     }
     return err_is_set(err) ? -1 : 0;

@@ -230,6 +230,33 @@ def test_a_closed_standard_input_is_an_empty_one(berth):
     assert done.returncode == 1 and b"standard input" in done.stdout
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["version"], ["config", "show"], ["config", "show", "--json"], ["cache", "ls"]],
+                         ids=" ".join)
+def test_output_that_cannot_be_written_is_an_error(berth, words):
+    argv, env = berth.command(*words)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(argv, env=env, cwd=berth.cwd, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1 and b"standard output" in done.stderr, done
+
+
+def test_a_reader_that_has_seen_enough_is_not_told_of(berth):
+    argv, env = berth.command("config", "show", "--json")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(argv, env=env, cwd=berth.cwd, stdout=theirs, stderr=subprocess.PIPE, timeout=60)
+    os.close(theirs)
+    assert done.returncode == 1 and done.stderr == b"", done
+
+
+def test_an_option_before_the_command_says_where_it_goes(berth):
+    got = berth("--json", "cache", "ls")
+    assert got.code == 2 and "after the command" in got.errors, got
+
+
+def test_the_path_of_the_cache_is_json_too(berth):
+    assert berth("cache", "path", "--json").json == {"path": str(berth.cache)}
+
+
 # --- colours and bars -------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("words", [["config", "show"], ["--help"], ["run", "--help"], ["rnu"], ["validate", "nothing.json"], ["cache", "ls"]])
