@@ -1,4 +1,5 @@
-/* Which nodes of a market hold a blob: named to one who holds an execution there, with a grant for each. */
+/* Which nodes of a market hold a blob: named to one who holds an execution there, or prepares itself for the market,
+ * with a grant for each. */
 #include "market/market_priv.h"
 
 #define PEER_PURPOSE "peer"
@@ -24,7 +25,13 @@ static int add_peer(const struct market *m, const struct query *q, const char *s
     return append(list, o, err);
 }
 
-static json_t *peers_of(struct market *m, const struct exec_row *x, const char *sha256, int64_t now_ms, struct err *err)
+/* For whom peers are looked up. */
+struct asker {
+    const char *node;
+    char market[MARKET_ADDRESS_MAX];
+};
+
+static json_t *peers_of(struct market *m, const struct asker *a, const char *sha256, int64_t now_ms, struct err *err)
 {
     json_t *list = json_array();
     struct query q = query_on(m,
@@ -34,8 +41,8 @@ static json_t *peers_of(struct market *m, const struct exec_row *x, const char *
                               " AND n.peer_address IS NOT NULL ORDER BY n.last_seen_ms DESC, n.id LIMIT $5",
                               err);
     query_text(&q, sha256);
-    query_text(&q, x->market);
-    query_text(&q, x->node);
+    query_text(&q, a->market);
+    query_text(&q, a->node);
     query_i64(&q, now_ms - m->opts.lease_ms);
     query_i64(&q, MARKET_PEERS_MAX);
     while (query_next(&q) == 1)
@@ -44,7 +51,7 @@ static json_t *peers_of(struct market *m, const struct exec_row *x, const char *
 }
 
 /* Whether there is anybody at all: who asks is spared finding out what to ask for. */
-static int put_others(struct market *m, const struct exec_row *x, int64_t now_ms, json_t *out, struct err *err)
+static int put_others(struct market *m, const struct asker *a, int64_t now_ms, json_t *out, struct err *err)
 {
     int64_t n = 0;
     struct query q = query_on(m,
@@ -52,34 +59,48 @@ static int put_others(struct market *m, const struct exec_row *x, int64_t now_ms
                               " AND state IN ('approved', 'draining') AND last_seen_ms > $3"
                               " AND peer_address IS NOT NULL",
                               err);
-    query_text(&q, x->market);
-    query_text(&q, x->node);
+    query_text(&q, a->market);
+    query_text(&q, a->node);
     query_i64(&q, now_ms - m->opts.lease_ms);
     return query_one(&q, &n) < 0 ? -1 : json_put(out, "others", json_boolean(n > 0), err);
+}
+
+/* What is required has no execution: who prepares for a market is as much one of its nodes as who runs a job of it. */
+static int find_asker(struct market *m, const struct market_caller *c, const struct market_ref *x, struct asker *out,
+                      struct err *err)
+{
+    struct exec_row row;
+    out->node = c->node;
+    if (!x)
+        return node_approved_market(m, c, out->market, err);
+    if (exec_peek_held(m, c, x, &row, err) < 0)
+        return -1;
+    memcpy(out->market, row.market, sizeof(out->market));
+    return 0;
 }
 
 int market_node_locate(struct market *m, const struct market_caller *c, const struct market_ref *x,
                        const json_t *digests, json_t **out, struct err *err)
 {
-    struct exec_row row;
+    struct asker asker;
     int64_t now_ms;
     size_t i;
     json_t *item;
     if (!json_is_array(digests) || json_array_size(digests) > MARKET_BLOBS_MAX)
         return err_set(err, ERR_INVALID, "sha256: expected a list of at most %d", MARKET_BLOBS_MAX);
-    if (exec_peek_held(m, c, x, &row, err) < 0 || market_now(m, &now_ms, err) < 0)
+    if (find_asker(m, c, x, &asker, err) < 0 || market_now(m, &now_ms, err) < 0)
         return -1;
     AUTO_JSON o = json_object();
     json_t *peers = json_object();
     json_put(o, "peers", peers, err);
-    if (put_others(m, &row, now_ms, o, err) < 0)
+    if (put_others(m, &asker, now_ms, o, err) < 0)
         return -1;
     json_array_foreach(digests, i, item)
     {
         const char *sha256 = json_string_value(item);
         if (!is_sha256(sha256))
             return err_set(err, ERR_INVALID, "sha256: expected digests in lower-case hex");
-        json_t *list = err_is_set(err) ? NULL : peers_of(m, &row, sha256, now_ms, err);
+        json_t *list = err_is_set(err) ? NULL : peers_of(m, &asker, sha256, now_ms, err);
         if (json_array_size(list) > 0)
             json_put(peers, sha256, list, err);
         else

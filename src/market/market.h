@@ -327,7 +327,8 @@ int market_node_finish(struct market *m, const struct market_caller *c, const st
                        const struct market_finish *f, struct err *err);
 /* → {"peers": {HEX: [{"node", "address", "fingerprint", "token"}]}, "others"}: live, approved nodes of this market. The
  * token is a grant for that digest by that peer's `peer_key` (seal_grant_check()), good for MARKET_GRANT_MS. `others`:
- * any other node serves peers, whatever it holds; also told where no digest is asked for. */
+ * any other node serves peers, whatever it holds; also told where no digest is asked for. `x` NULL: for what the market
+ * requires, by an approved node (ERR_DENIED). */
 #define MARKET_GRANT_MS  600000
 #define MARKET_PEERS_MAX 8 /* of one digest */
 int market_node_locate(struct market *m, const struct market_caller *c, const struct market_ref *x,

@@ -195,6 +195,10 @@ int definition_keep(struct market *m, const char *exec, int64_t epoch, const cha
 
 /* ---- Nodes */
 
+/* Which market the caller's node works for; ERR_DENIED: it may not (yet, or any more). */
+int node_approved_market(struct market *m, const struct market_caller *c, char address[MARKET_ADDRESS_MAX],
+                         struct err *err);
+
 struct node_row {
     char id[MARKET_NODE_MAX], market[MARKET_ADDRESS_MAX], state[16];
     bool ready, live;

@@ -186,18 +186,26 @@ static json_t *required_of(struct market *m, const char *address, struct err *er
     return o;
 }
 
-int market_node_required(struct market *m, const struct market_caller *c, json_t **out, struct err *err)
+int node_approved_market(struct market *m, const struct market_caller *c, char address[MARKET_ADDRESS_MAX],
+                         struct err *err)
 {
-    struct query q = query_on(m, "SELECT market FROM nodes WHERE id = $1 AND state IN ('approved', 'draining')", err);
-    char address[MARKET_ADDRESS_MAX];
     if (need_node(c, err) < 0)
         return -1;
+    struct query q = query_on(m, "SELECT market FROM nodes WHERE id = $1 AND state IN ('approved', 'draining')", err);
     query_text(&q, c->node);
     int rc = query_next(&q);
     if (rc <= 0)
         return rc < 0 ? -1 : err_set(err, ERR_DENIED, "the node is not approved");
-    query_str(&q, 0, address);
+    query_copy(&q, 0, address, MARKET_ADDRESS_MAX);
     query_done(&q);
+    return 0;
+}
+
+int market_node_required(struct market *m, const struct market_caller *c, json_t **out, struct err *err)
+{
+    char address[MARKET_ADDRESS_MAX];
+    if (node_approved_market(m, c, address, err) < 0)
+        return -1;
     json_t *o = required_of(m, address, err);
     if (o && give(out, &o, err) == 0 && out)
         return 0;

@@ -209,6 +209,7 @@ void peers_unsure(struct node *n);                          /* it may not have a
 json_t *peers_bytes(const struct node *n, struct err *err); /* a heartbeat's "peers" */
 /* As in struct stage_peers; `ctx` is the struct execution. */
 int peers_locate(void *ctx, const char *const *sha256, size_t n, json_t **out, struct err *err);
+int peers_locate_required(void *ctx, const char *const *sha256, size_t n, json_t **out, struct err *err); /* the node */
 
 /* info.c */
 json_t *info_json(const struct node *n, struct err *err);

@@ -294,15 +294,27 @@ void peers_unsure(struct node *n)
 
 /* --- fetching ----------------------------------------------------------------------------------------------------- */
 
-int peers_locate(void *ctx, const char *const *sha256, size_t n, json_t **out, struct err *err)
+static int locate(struct node *n, json_t *body, const struct cancel *cancel, const char *const *sha256, size_t count,
+                  json_t **out, struct err *err)
 {
-    const struct execution *e = ctx;
-    json_t *body = exec_ref(e, err), *list = json_array();
-    for (size_t i = 0; list && i < n; i++)
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < count; i++)
         if (json_array_append_new(list, json_string(sha256[i])) < 0)
             err_nomem(err);
     json_put(body, "sha256", list, err);
     const struct node_call call = {
-        .what = "locate", .body = body, .once = true, .total_ms = LOCATE_MS, .cancel = &e->lost_fd};
-    return node_call(e->node, &call, out, err);
+        .what = "locate", .body = body, .once = true, .total_ms = LOCATE_MS, .cancel = cancel};
+    return node_call(n, &call, out, err);
+}
+
+int peers_locate(void *ctx, const char *const *sha256, size_t n, json_t **out, struct err *err)
+{
+    const struct execution *e = ctx;
+    return locate(e->node, exec_ref(e, err), &e->lost_fd, sha256, n, out, err);
+}
+
+int peers_locate_required(void *ctx, const char *const *sha256, size_t n, json_t **out, struct err *err)
+{
+    struct node *node = ctx;
+    return locate(node, json_object(), &node->ending, sha256, n, out, err);
 }

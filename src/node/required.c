@@ -174,6 +174,7 @@ static int stage_and_pin(struct node *n, const struct op *op, const char *by, js
                             .xfer = n->opts->xfer,
                             .http = n->opts->http,
                             .access = n->opts->access,
+                            .peers = {.locate = peers_locate_required, .ctx = n, .xfer = n->peer_xfer},
                             .job_id = "required",
                             .work_dir = n->opts->work_root,
                             .stale_if_error = n->opts->stale_if_error,
@@ -238,6 +239,7 @@ static bool wait_for_change(struct node *n)
 static void now_ready(struct node *n, int64_t version)
 {
     pthread_mutex_lock(&n->mu);
+    n->shared.blobs_changed = true;
     n->shared.required_held = version;
     if (n->shared.required_wanted < version)
         n->shared.required_wanted = version;

@@ -225,10 +225,12 @@ static int locate(struct call *c, json_t **out, struct err *err)
 {
     struct market_ref x;
     const json_t *digests = NULL;
-    if (read_ref(c, &x, err) < 0 || body_need(c, "sha256", err) < 0 ||
+    bool required = !json_object_get(c->body, "job") && !json_object_get(c->body, "index") &&
+                    !json_object_get(c->body, "epoch"); /* what the market requires, rather than a job */
+    if ((!required && read_ref(c, &x, err) < 0) || body_need(c, "sha256", err) < 0 ||
         body_json(c, "sha256", JSON_ARRAY, &digests, err) < 0)
         return -1;
-    return market_node_locate(c->m, &c->caller, &x, digests, out, err);
+    return market_node_locate(c->m, &c->caller, required ? NULL : &x, digests, out, err);
 }
 
 static int definition(struct call *c, json_t **out, struct err *err)

@@ -232,7 +232,43 @@ def test_describing_a_job_shows_what_came_from_peers(market, model, berth):
         "node", "describe", i, env=env).text, re.M) for i in ids] == [[("to", "24.0 MiB"), ("from", "0 B")], [("to", "0 B"), ("from", "24.0 MiB")]])
 
 
+def require(market, token=None):
+    doc = {"required_images": [], "required_remote_resources": [{"type": "HF", "repo": "owner/name", **({"accessToken": token} if token else {})}]}
+    market.fleet.operator.call("PUT", f"/api/markets/{market.fleet.market}/required-resources", doc)
+
+
+def test_what_a_market_requires_comes_from_peers_too(market):
+    data = content(8)
+    market.hub.tokens.update({TOKEN: "me"})
+    market.hub.repo("models", "owner/name", private=True, readers=["me"]).commit({"config.json": b"{}\n", "model.bin": Lfs(data)})
+    require(market, TOKEN)
+    market.node()
+    market.told(sha256(data))
+    assert sent(market.hub) == SIZE + 3
+    market.node()
+    assert sent(market.hub) == SIZE + 2 * 3 and market.relays[0].bytes_down > SIZE
+    assert market.blob(1, sha256(data)).read_bytes() == data
+
+
 # ---- who gets nothing ----
+
+def test_what_the_origin_does_not_let_a_market_read_comes_from_no_peer(market):
+    data = content(9)
+    market.hub.tokens.update({TOKEN: "me", STRANGER: "stranger"})
+    market.hub.repo("models", "owner/name", private=True, readers=["me"]).commit({"model.bin": Lfs(data)})
+    market.node()
+    held(market, data, hf(TOKEN))
+    before = market.relays[0].bytes_down
+    require(market, STRANGER)
+
+    def refused():
+        nodes = market.fleet.operator.get("/api/v1/orchestrator/nodes")["nodes"]
+        return len(nodes) == 2 and all(not n["ready"] and "owner/name" in n["readiness"] for n in nodes)
+    market.relays.append(None)
+    market.fleet.add_node("--slots", 1, env=market.env)
+    fleet.eventually("both to say that they may not read it", refused)
+    assert market.relays[0].bytes_down == before, "nobody was asked"
+
 
 @pytest.mark.parametrize("how", ["private", "gated"])
 def test_a_job_without_a_right_at_the_origin_gets_nothing_from_a_peer(market, how):

@@ -543,6 +543,40 @@ static void peers_are_named_to_who_holds_an_execution(void **state)
     json_decref(out);
 }
 
+static void peers_are_named_for_what_a_market_requires_to_its_approved_nodes(void **state)
+{
+    struct world *w = *state;
+    struct node has = node_with(w, "has", 1, "{}", "10.0.0.1:7481"), asks = node_named(w, "asks");
+    struct market_caller pending = caller_of(w, MARKET_NODE, MARKET), elsewhere = caller_of(w, MARKET_JOIN, "other");
+    json_t *out = NULL, *joined = NULL;
+    AUTO_JSON blobs = json_of("[\"" BLOB "\"]");
+    const struct market_heartbeat h = {.ready = true, .blobs_add = blobs};
+    OK(market_node_heartbeat(w->m, &has.c, &h, NULL, &err));
+    OK(market_node_locate(w->m, &asks.c, NULL, blobs, &out, &err));
+    const json_t *peer = json_array_get(json_object_get(json_object_get(out, "peers"), BLOB), 0);
+    assert_string_equal(json_get_str(peer, "node"), "has");
+    json_decref(out);
+
+    const struct market_hello hello = {.node = "pending"}, there = {.node = "there"};
+    OK(market_node_hello(w->m, &pending, &hello, NULL, &err));
+    snprintf(pending.node, sizeof(pending.node), "pending");
+    REFUSES(ERR_DENIED, market_node_locate(w->m, &pending, NULL, blobs, NULL, &err));
+    OK(market_node_set(w->m, &w->manager, "asks", MARKET_REJECT, NULL, &err));
+    REFUSES(ERR_DENIED, market_node_locate(w->m, &asks.c, NULL, blobs, NULL, &err));
+    REFUSES(ERR_DENIED, market_node_locate(w->m, &w->poster, NULL, blobs, NULL, &err));
+
+    const struct market_settings s = MARKET_SETTINGS_KEEP;
+    OK(market_put(w->m, &w->manager, "other", &s, NULL, NULL, &err));
+    OK(market_node_hello(w->m, &elsewhere, &there, &joined, &err));
+    struct market_caller stranger;
+    OK(market_token_auth(w->m, span_of(json_get_str(joined, "token")), &stranger, &err));
+    OK(market_node_locate(w->m, &stranger, NULL, blobs, &out, &err));
+    assert_int_equal(json_object_size(json_object_get(out, "peers")), 0);
+    assert_false(json_get_bool(out, "others", true));
+    json_decref(out);
+    json_decref(joined);
+}
+
 static void assert_peer_bytes(const struct world *w, const char *node, int64_t sent, int64_t got)
 {
     json_t *out = NULL;
@@ -777,6 +811,7 @@ int main(void)
         MARKET_TEST(uploads_of_earlier_attempts_are_named_to_the_next),
         MARKET_TEST(a_result_says_where_it_is),
         MARKET_TEST(peers_are_named_to_who_holds_an_execution),
+        MARKET_TEST(peers_are_named_for_what_a_market_requires_to_its_approved_nodes),
         MARKET_TEST(what_nodes_sent_to_each_other_adds_up_over_their_starts),
         MARKET_TEST(a_node_that_lies_about_bytes_overflows_nothing),
         MARKET_TEST(a_join_token_makes_a_node_once),
