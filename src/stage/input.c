@@ -117,6 +117,7 @@ static int look_up_batch(struct stage_input *in, size_t first, size_t n, struct 
         if (!blobs[k].found)
             continue;
         memcpy(in->own.blobs[first + k].id, blobs[k].id, sizeof blobs[k].id);
+        in->own.blobs[first + k].size = blobs[k].size;
         atomic_fetch_add(&in->shown.files_done, 1);
         atomic_fetch_add(&in->shown.files_cached, 1);
         atomic_fetch_add(&in->shown.bytes_cached, blobs[k].size);
@@ -222,7 +223,8 @@ static int make_snapshot(struct stage_input *in, struct err *err)
     for (size_t i = 0; i < src->file_count && rc == 0; i++) {
         struct source_file f;
         src->ops->file(src, i, &f);
-        files[i] = (struct cache_file){.path = arena_dup(a, f.path), .blob = in->own.blobs[i].id, .size = f.size};
+        const struct held_blob *b = &in->own.blobs[i];
+        files[i] = (struct cache_file){.path = arena_dup(a, f.path), .blob = b->id, .size = b->size};
     }
     struct cache_tree tree = {files, src->file_count, src->folders, src->folder_count, src->links, src->link_count};
     if (rc == 0)

@@ -55,8 +55,9 @@ struct store_ops {
 extern const struct store_ops store_cache;
 extern const struct store_ops store_folder;
 
-struct blob_id {
+struct held_blob {
     char id[BLOB_ID_MAX];
+    uint64_t size; /* also where the origin did not tell */
 };
 
 /* How a job came to write to its copy of a view. */
@@ -89,7 +90,7 @@ struct stage_input {
     } peers;
     /* The input's thread only; after it ended, stage_run's. */
     struct {
-        struct blob_id *blobs; /* by file; empty id: still to be fetched */
+        struct held_blob *blobs; /* by file; empty id: still to be fetched */
         bool *proved;
         size_t in_flight;
         uint8_t scope[32], fingerprint[32];

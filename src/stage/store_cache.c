@@ -7,6 +7,13 @@ static struct cache_origin origin_of(const struct stage_input *in, const struct 
         .source = in->source->ops->name, .location = file->location, .version = file->version, .size = file->size};
 }
 
+static void hold(struct fetch *f, const struct cache_blob *blob)
+{
+    struct held_blob *to = &f->in->own.blobs[f->file];
+    memcpy(to->id, blob->id, sizeof to->id);
+    to->size = blob->size;
+}
+
 static int cache_begin(struct fetch *f, const struct source_file *file, enum cache_fill_state *state, struct err *err)
 {
     struct stage *s = f->in->stage;
@@ -15,7 +22,7 @@ static int cache_begin(struct fetch *f, const struct source_file *file, enum cac
     if (cache_fill_begin(s->opts.cache, s->lease, &origin, &f->fill, &hit, state, err) < 0)
         return -1;
     if (*state == CACHE_FILL_HIT)
-        memcpy(f->in->own.blobs[f->file].id, hit.id, sizeof hit.id);
+        hold(f, &hit);
     return 0;
 }
 
@@ -47,7 +54,7 @@ static int cache_commit(struct fetch *f, const struct source_file *file, struct 
     f->fill = NULL;
     if (cache_fill_commit(fill, &origin, r->size, &how, &blob, err) < 0)
         return -1;
-    memcpy(f->in->own.blobs[f->file].id, blob.id, sizeof blob.id);
+    hold(f, &blob);
     return 0;
 }
 

@@ -209,6 +209,15 @@ def test_without_a_strong_etag_a_file_is_fetched_anew(run, server, berth):
 
 # ---- in a container ----
 
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+def test_a_job_needs_no_content_length_either(run, server, framing):
+    server.put("b", "x.txt", BOOK)
+    server.rule(framing=framing, ignore_range=True)
+    job = bacalhau([url_input(f"{server.url}/b/x.txt")], "cat /data/x.txt")
+    first, again = run(job), run(job)
+    assert first.out == BOOK and again.out == BOOK, (first, again)
+
+
 def test_the_file_lies_below_its_target_or_at_it_where_that_ends_in_its_name(run, server):
     server.put("b", "2701-0.txt", BOOK)
     url = f"{server.url}/b/2701-0.txt"
