@@ -10,6 +10,9 @@
 #define PATH_MAX_BYTES 8192
 #define OUT_MAX        ((size_t)64 << 20)
 #define LOG_PIECE_MAX  ((size_t)1 << 20)
+#define CELL_MAX       4096  /* of a table */
+#define FIELD_MAX      65536 /* of what describes one thing */
+#define STATE_LINE_MAX 4096  /* a state and its reason */
 
 int remote_open(const struct cli *cli, struct api **out, struct err *err)
 {
@@ -139,7 +142,7 @@ int remote_table(const struct cli *cli, const json_t *list, const struct remote_
         struct buf text[TABLE_COLUMNS_MAX];
         const char *cells[TABLE_COLUMNS_MAX];
         for (size_t k = 0; k < width; k++) {
-            buf_init(&text[k], 4096);
+            buf_init(&text[k], CELL_MAX);
             cell(one, &columns[k], &text[k]);
             cells[k] = text[k].n ? buf_str(&text[k]) : NULL;
         }
@@ -161,8 +164,8 @@ int remote_describe(const json_t *object, const struct remote_column *lines, str
     (void)err;
     for (; lines->head; lines++) {
         AUTO_BUF text, clean;
-        buf_init(&text, 65536);
-        buf_init(&clean, 65536);
+        buf_init(&text, FIELD_MAX);
+        buf_init(&clean, FIELD_MAX);
         cell(object, lines, &text);
         text_printable(buf_span(&text), &clean);
         if (clean.n)
@@ -262,8 +265,8 @@ static void show_state(struct log_view *v, const char *state, const char *reason
 {
     const struct cli *cli = v->cli;
     AUTO_BUF line, clean;
-    buf_init(&line, 4096);
-    buf_init(&clean, 8192);
+    buf_init(&line, STATE_LINE_MAX);
+    buf_init(&clean, STATE_LINE_MAX);
     bool said = state && reason && strncmp(reason, state, strlen(state)) == 0; /* "claimed by n-…" */
     buf_addf(&line, "%s%s%s", said || !state ? "" : state, said || !state || str_empty(reason) ? "" : ": ",
              reason ? reason : "");

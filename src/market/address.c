@@ -92,8 +92,9 @@ int market_put(struct market *m, const struct market_caller *c, const char *addr
     "SELECT address, name, description, created_ms, locality_window_ms, max_attempts, max_queued, retention_ms,"       \
     " max_log_bytes, max_per_poster, required_version FROM markets "
 
-static json_t *settings_json(const struct query *q, struct err *err)
+static json_t *settings_json(void *ctx, const struct query *q, struct err *err)
 {
+    (void)ctx;
     static const char *const texts[] = {"address", "name", "description"};
     json_t *o = json_object();
     for (int i = 0; i < (int)ARRAY_LEN(texts); i++) {
@@ -167,7 +168,7 @@ int market_get(struct market *m, const char *address, json_t **out, struct err *
     int rc = query_next(&q);
     if (rc <= 0)
         return rc < 0 ? -1 : no_market(address, err);
-    json_t *market = settings_json(&q, err);
+    json_t *market = settings_json(NULL, &q, err);
     query_done(&q);
     AUTO_JSON o = json_object();
     add_doings(m, market, err);
@@ -180,24 +181,14 @@ int market_list(struct market *m, const struct market_page *page, json_t **out, 
     struct page_at at;
     if (page_open(page, &at, err) < 0)
         return -1;
-    AUTO_JSON o = json_object();
-    json_t *list = json_array(), *market;
     struct query q = query_on(m, MARKET_COLUMNS "WHERE address > $1 ORDER BY address LIMIT $2", err);
     query_text(&q, at.first ? "" : at.id);
     query_i64(&q, at.limit + 1);
-    size_t n = 0;
-    bool more = false;
-    while (query_next(&q) == 1) {
-        more = n++ == at.limit;
-        if (more)
-            break;
-        query_str(&q, 0, at.id);
-        append(list, settings_json(&q, err), err);
-    }
-    query_done(&q);
-    json_array_foreach(list, n, market) add_doings(m, market, err);
-    json_put(o, "markets", list, err);
-    page_close(o, more, 0, at.id, err);
+    const struct page_rows rows = {.things = "markets", .row = settings_json, .id_column = 0, .number_column = -1};
+    AUTO_JSON o = page_rows(&q, &at, &rows, err);
+    size_t i;
+    json_t *market;
+    json_array_foreach(json_object_get(o, "markets"), i, market) add_doings(m, market, err);
     return give(out, &o, err);
 }
 

@@ -104,7 +104,14 @@ struct page_at {
     char id[MARKET_NODE_MAX];
 };
 int page_open(const struct market_page *page, struct page_at *at, struct err *err);
-int page_close(json_t *o, bool more, int64_t number, const char *id, struct err *err); /* adds next_token */
+struct page_rows {
+    const char *things;                                                /* the member that is their list */
+    json_t *(*row)(void *ctx, const struct query *q, struct err *err); /* one of them */
+    void *ctx;
+    int id_column, number_column; /* of what the next page begins after; number_column -1: only the id counts */
+};
+/* What `q` finds, which is asked for one row more than the page takes, as {THINGS: [ROW], "next_token"}. */
+json_t *page_rows(struct query *q, struct page_at *at, const struct page_rows *rows, struct err *err);
 
 /* ---- Who may */
 int need_operator(const struct market_caller *c, struct err *err);

@@ -100,8 +100,15 @@ bool node_may_claim(const struct node_row *n)
     " n.cache, (SELECT COUNT(*) FROM executions e WHERE e.node = n.id AND e.state BETWEEN 1 AND 4),"                   \
     " n.peer_sent_bytes, n.peer_got_bytes FROM nodes n "
 
-static json_t *row_json(const struct market *m, const struct query *q, int64_t now_ms, struct err *err)
+/* A row of NODE_COLUMNS, as seen at a time. */
+struct looking {
+    const struct market *m;
+    int64_t now_ms;
+};
+
+static json_t *row_json(void *ctx, const struct query *q, struct err *err)
 {
+    const struct looking *l = ctx;
     static const char *const texts[] = {"id", "name", "market", "state"};
     json_t *o = json_object();
     for (int i = 0; i < (int)ARRAY_LEN(texts); i++) {
@@ -113,7 +120,7 @@ static json_t *row_json(const struct market *m, const struct query *q, int64_t n
     put_bool(o, "ready", query_get(q, 4), err);
     json_put(o, "readiness", json_stringn(readiness.p ? readiness.p : "", readiness.n), err);
     put_ms(o, "last_seen_ms", seen_ms, err);
-    put_bool(o, "live", seen_ms + m->opts.lease_ms > now_ms, err);
+    put_bool(o, "live", seen_ms + l->m->opts.lease_ms > l->now_ms, err);
     put_i64(o, "slots", query_get(q, 7), err);
     put_i64(o, "running", query_get(q, 11), err);
     put_stored(o, "info", q, 8, json_object(), err);
@@ -155,7 +162,7 @@ json_t *node_json(struct market *m, const char *id, struct err *err)
             err_set(err, ERR_NOTFOUND, "no node '%.64s'", id);
         return NULL;
     }
-    json_t *o = row_json(m, &q, now_ms, err);
+    json_t *o = row_json(&(struct looking){m, now_ms}, &q, err);
     query_done(&q);
     json_put(o, "holds", holds_json(m, id, err), err);
     return o;
@@ -186,8 +193,6 @@ int market_node_list(struct market *m, const struct market_caller *c, const char
     int64_t now_ms;
     if (page_open(page, &at, err) < 0 || market_now(m, &now_ms, err) < 0)
         return -1;
-    AUTO_JSON o = json_object();
-    json_t *list = json_array();
     struct query q = query_on(m,
                               NODE_COLUMNS "WHERE n.id > $1 AND ($2 = '' OR n.market = $2) AND ($3 = '' OR n.market ="
                                            " $3) AND ($4 = '' OR n.id = $4) ORDER BY n.id LIMIT $5",
@@ -197,18 +202,10 @@ int market_node_list(struct market *m, const struct market_caller *c, const char
     query_text(&q, c->market);
     query_text(&q, c->role == MARKET_NODE ? c->node : "");
     query_i64(&q, at.limit + 1);
-    uint32_t n = 0;
-    bool more = false;
-    while (query_next(&q) == 1) {
-        more = n++ == at.limit;
-        if (more)
-            break;
-        query_str(&q, 0, at.id);
-        append(list, row_json(m, &q, now_ms, err), err);
-    }
-    query_done(&q);
-    json_put(o, "nodes", list, err);
-    page_close(o, more, 0, at.id, err);
+    struct looking now = {m, now_ms};
+    const struct page_rows rows = {
+        .things = "nodes", .row = row_json, .ctx = &now, .id_column = 0, .number_column = -1};
+    AUTO_JSON o = page_rows(&q, &at, &rows, err);
     return give(out, &o, err);
 }
 

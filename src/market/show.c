@@ -84,8 +84,9 @@ static void put_shown(json_t *o, const struct query *q, int col, struct err *err
         err_nomem(err);
 }
 
-static json_t *row_json(const struct query *q, struct err *err)
+static json_t *row_json(void *ctx, const struct query *q, struct err *err)
 {
+    (void)ctx;
     json_t *o = json_object();
     int64_t created_ms = query_get(q, 7), queue_ms = query_get(q, 10);
     put_text(o, "id", q, 0, err);
@@ -120,7 +121,7 @@ json_t *job_json(struct market *m, const char *id, struct err *err)
             no_job(id, err);
         return NULL;
     }
-    json_t *o = row_json(&q, err);
+    json_t *o = row_json(NULL, &q, err);
     query_done(&q);
     return o;
 }
@@ -159,25 +160,6 @@ static void bind_after(struct query *q, const struct page_at *at, bool reverse)
     query_text(q, at->first ? "" : at->id);
 }
 
-static int list_rows(struct query *q, const struct market_job_query *query, struct page_at *at, json_t *o,
-                     struct err *err)
-{
-    json_t *list = json_array();
-    uint32_t n = 0;
-    bool more = false;
-    while (query_next(q) == 1) {
-        more = n++ == at->limit;
-        if (more)
-            break;
-        query_str(q, 0, at->id);
-        at->number = query_get(q, order_column[query->order]);
-        append(list, row_json(q, err), err);
-    }
-    query_done(q);
-    json_put(o, "jobs", list, err);
-    return page_close(o, more, at->number, at->id, err);
-}
-
 int market_job_list(struct market *m, const struct market_caller *c, const struct market_job_query *query, json_t **out,
                     struct err *err)
 {
@@ -190,7 +172,6 @@ int market_job_list(struct market *m, const struct market_caller *c, const struc
         return err_set(err, ERR_INVALID, "state: unknown '%.40s'", query->state);
     if (page_open(&query->page, &at, err) < 0)
         return -1;
-    AUTO_JSON o = json_object();
     struct query q = query_on(m, list_sql[query->order][owner[0] != '\0'][query->reverse], err);
     query_text(&q, owner);
     query_text(&q, query->market ? query->market : c->market[0] ? c->market : NULL);
@@ -199,7 +180,9 @@ int market_job_list(struct market *m, const struct market_caller *c, const struc
     query_text(&q, query->label_value);
     bind_after(&q, &at, query->reverse);
     query_i64(&q, at.limit + 1);
-    list_rows(&q, query, &at, o, err);
+    const struct page_rows rows = {
+        .things = "jobs", .row = row_json, .id_column = 0, .number_column = order_column[query->order]};
+    AUTO_JSON o = page_rows(&q, &at, &rows, err);
     return give(out, &o, err);
 }
 

@@ -127,8 +127,9 @@ int market_token_new(struct market *m, const struct market_caller *c, const stru
     return give(out, &j, err);
 }
 
-static json_t *row_json(const struct query *q, struct err *err)
+static json_t *row_json(void *ctx, const struct query *q, struct err *err)
 {
+    (void)ctx;
     static const char *const texts[] = {"id", "role", "name", "market", "node"};
     json_t *o = json_object();
     for (int i = 0; i < (int)ARRAY_LEN(texts); i++) {
@@ -147,8 +148,6 @@ int market_token_list(struct market *m, const struct market_caller *c, const str
     struct page_at at;
     if (need_operator(c, err) < 0 || page_open(page, &at, err) < 0)
         return -1;
-    AUTO_JSON o = json_object();
-    json_t *list = json_array();
     struct query q = query_on(m,
                               "SELECT id, role, name, market, node, created_ms, expires_ms, revoked FROM tokens"
                               " WHERE (created_ms, id) > ($1, $2) ORDER BY created_ms, id LIMIT $3",
@@ -156,19 +155,8 @@ int market_token_list(struct market *m, const struct market_caller *c, const str
     query_i64(&q, at.first ? -1 : at.number);
     query_text(&q, at.first ? "" : at.id);
     query_i64(&q, at.limit + 1);
-    uint32_t n = 0;
-    bool more = false;
-    while (query_next(&q) == 1) {
-        more = n++ == at.limit;
-        if (more)
-            break;
-        query_str(&q, 0, at.id);
-        at.number = query_get(&q, 5);
-        append(list, row_json(&q, err), err);
-    }
-    query_done(&q);
-    json_put(o, "tokens", list, err);
-    page_close(o, more, at.number, at.id, err);
+    const struct page_rows rows = {.things = "tokens", .row = row_json, .id_column = 0, .number_column = 5};
+    AUTO_JSON o = page_rows(&q, &at, &rows, err);
     return give(out, &o, err);
 }
 

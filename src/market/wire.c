@@ -105,12 +105,24 @@ int page_open(const struct market_page *page, struct page_at *at, struct err *er
     return 0;
 }
 
-int page_close(json_t *o, bool more, int64_t number, const char *id, struct err *err)
+json_t *page_rows(struct query *q, struct page_at *at, const struct page_rows *rows, struct err *err)
 {
     char token[MARKET_NODE_MAX + 32] = "";
-    if (more)
-        snprintf(token, sizeof(token), "%lld.%s", (long long)number, id);
-    return json_put_str(o, "next_token", token, err);
+    json_t *o = json_object(), *list = json_array();
+    uint32_t n = 0;
+    while (query_next(q) == 1) {
+        if (n++ == at->limit) {
+            snprintf(token, sizeof(token), "%lld.%s", (long long)at->number, at->id);
+            break;
+        }
+        query_str(q, rows->id_column, at->id);
+        at->number = rows->number_column < 0 ? 0 : query_get(q, rows->number_column);
+        append(list, rows->row(rows->ctx, q, err), err);
+    }
+    query_done(q);
+    json_put(o, rows->things, list, err);
+    json_put_str(o, "next_token", token, err);
+    return o;
 }
 
 int need_operator(const struct market_caller *c, struct err *err)
