@@ -161,6 +161,11 @@ static void count_stage_times(struct run *r, uint64_t wall_ms)
     r->result->phase_ms[RUN_DOWNLOADING] = wall_ms - r->result->phase_ms[RUN_RESOLVING];
 }
 
+static int too_late(struct err *err)
+{
+    return err_set(err, ERR_TIMEOUT, "the inputs were not ready within the stage timeout");
+}
+
 static int prepare(struct run *r, struct err *err)
 {
     struct pulling pull = {.run = r};
@@ -175,7 +180,7 @@ static int prepare(struct run *r, struct err *err)
     pthread_join(thread, NULL);
     r->result->phase_ms[RUN_PULLING] = pull.ms;
     if (atomic_load(&r->watch.timed_out))
-        return err_set(err, ERR_TIMEOUT, "the inputs were not ready within the stage timeout");
+        return too_late(err);
     /* Of two failures, the one that was not caused by the other. */
     if (err_is_set(&staging) && (staging.kind != ERR_CANCELLED || !err_is_set(&pull.err)))
         return err_move(err, &staging);
@@ -279,6 +284,8 @@ static int set_up(struct run *r, struct err *err)
 static int watch_again(struct run *r, struct err *err)
 {
     watch_end(&r->watch);
+    if (atomic_load(&r->watch.timed_out)) /* at the very end: what was stopped by it must not look like a Ctrl-C */
+        return too_late(err);
     return watch_start(&r->watch, r->opts->cancel, &r->stop, 0, err);
 }
 
