@@ -2,7 +2,9 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/yaml.h"
+#include "cli/confidential.h"
 #include "cli/jobfile.h"
+#include "cli/posting.h"
 #include "cli/publishing.h"
 #include "cli/ui.h"
 #include "cli/wiring.h"
@@ -271,9 +273,10 @@ const struct command command_run = {
 static struct {
     struct strv inputs, outputs, env, labels, constraints, domains;
     const char *publish, *entrypoint, *work_dir, *name, *network;
+    const char *market, *credentials;
     double cpu;
     uint64_t memory, gpu, count;
-    bool dry_run;
+    bool dry_run, wait, follow, id_only;
 } d;
 
 static const struct opt docker_options[] = {
@@ -329,6 +332,23 @@ static const struct opt docker_options[] = {
      .unit_ms = 1000,
      .help = "Stop the container after so long"},
     {.name = "dry-run", .type = OPT_FLAG, .into = &d.dry_run, .help = "Print the job as YAML instead of running it"},
+    {.name = "market",
+     .letter = 'm',
+     .type = OPT_STR,
+     .into = &d.market,
+     .meta = "MARKET",
+     .help = "Post it to this market of server.url instead of running it here"},
+    {.name = "wait",
+     .type = OPT_FLAG,
+     .into = &d.wait,
+     .help = "With --market: wait for its end, and end with its exit code"},
+    {.name = "follow", .type = OPT_FLAG, .into = &d.follow, .help = "With --market: wait, and show its log meanwhile"},
+    {.name = "id-only", .type = OPT_FLAG, .into = &d.id_only, .help = "With --market: print nothing but the job's id"},
+    {.name = "credentials",
+     .type = OPT_STR,
+     .into = &d.credentials,
+     .meta = "FROM",
+     .help = "With --market: hand over credentials for its inputs and results: env (AWS_*)"},
     RUN_OPTIONS,
     GLOBAL_OPTIONS,
 };
@@ -348,9 +368,48 @@ static int print_yaml(const struct job *job, struct err *err)
     return 0;
 }
 
+/* What is for one way of running it is refused with the other, rather than ignored. */
+static int check_where(struct err *err)
+{
+    const struct {
+        const char *option;
+        bool given, posted;
+    } options[] = {{"wait", d.wait, true},
+                   {"follow", d.follow, true},
+                   {"id-only", d.id_only, true},
+                   {"credentials", d.credentials, true},
+                   {"results", a.results, false},
+                   {"engine", a.engine, false},
+                   {"pull", a.pull, false},
+                   {"no-gpu", a.no_gpu, false},
+                   {"stage-timeout", a.stage_timeout_ms, false},
+                   {"stop-grace", a.grace_ms, false},
+                   {"publish-partial", a.publish_partial, false},
+                   {"log-max", a.log_max, false}};
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        if (!options[i].given || options[i].posted == (d.market != NULL))
+            continue;
+        err_set(err, ERR_USAGE, "docker run: --%s has no effect %s --market", options[i].option,
+                options[i].posted ? "without" : "with");
+        return options[i].posted
+                   ? err_hint(err, "--market MARKET posts the job; without it, it runs here, and the command waits")
+                   : err_hint(err, "where a node of the market runs it, that is for the node; `berth job get ID` "
+                                   "fetches the results");
+    }
+    return 0;
+}
+
+static int post_it(struct cli *cli, const struct job *job, struct err *err)
+{
+    const struct posting_opts o = {
+        .market = d.market, .credentials = d.credentials, .wait = d.wait, .follow = d.follow, .id_only = d.id_only};
+    json_t *definition = spec_to_bacalhau(job, err);
+    return posting_send(cli, &o, definition, definition ? confidential_requires(job, err) : NULL, err);
+}
+
 static int docker_run(struct cli *cli, const struct strv *operands, struct err *err)
 {
-    if (cli_want_operands(operands, 1, SIZE_MAX, &command_docker_run, err) < 0)
+    if (cli_want_operands(operands, 1, SIZE_MAX, &command_docker_run, err) < 0 || check_where(err) < 0)
         return EXIT_USAGE;
     const struct spec_docker_run r = {
         .image = operands->v[0],
@@ -375,7 +434,9 @@ static int docker_run(struct cli *cli, const struct strv *operands, struct err *
     struct job *job = NULL;
     int code = EXIT_BERTH;
     if (spec_from_docker_run(&r, &job, err) == 0)
-        code = d.dry_run ? (print_yaml(job, err) < 0 ? EXIT_BERTH : 0) : run_job(cli, job, err);
+        code = d.dry_run  ? (print_yaml(job, err) < 0 ? EXIT_BERTH : 0)
+               : d.market ? post_it(cli, job, err)
+                          : run_job(cli, job, err);
     job_free(job);
     strv_release(&d.inputs);
     strv_release(&d.outputs);
@@ -391,10 +452,12 @@ const struct command command_docker_run = {
         {.name = "docker run",
          .summary = "Run one image with inputs, without a job file",
          .args = "IMAGE [COMMAND…]",
-         .about = "Builds the same job as a file would and runs it, or prints it with --dry-run. Options end at IMAGE.",
+         .about = "Builds the same job as a file would and runs it here, posts it to a market with --market, or prints "
+                  "it with --dry-run. Options end at IMAGE.",
          .examples =
              "berth docker run -i s3://bucket/data/:/data ubuntu ls /data\n"
              "berth docker run -i src=s3://b/f.csv,dst=/in,opt=region=eu-west-1 -o out:/out ubuntu wc -l /in/f.csv\n"
+             "berth docker run --market gpu --follow --gpu 1 -i hf://owner/name:/model image serve /model\n"
              "berth docker run --dry-run -i s3://b/k:/in ubuntu true > job.yaml"},
     .options = docker_options,
     .stop_at_first = true,

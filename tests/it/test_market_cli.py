@@ -173,6 +173,40 @@ Tasks:
     assert done.code == 0 and done.text == "filled\n"
 
 
+def test_an_image_is_run_in_a_market_without_a_job_file(stack, s3, public):
+    run = ("docker", "run", "--market", "dev", "-i", f"s3://{public}/m/:/data", "-l", "made=by-hand")
+    tail = ("localhost/busybox:latest", "sh", "-c", "cat /data/b.txt; echo oops >&2; exit 7")
+    followed = stack(*run, "--follow", *tail)
+    assert (followed.code, followed.text) == (7, "hello") and "oops" in followed.errors and "posted j-" in followed.errors, followed
+    waited = stack(*run, "--wait", "--id-only", *tail)
+    job_id = waited.text.strip()
+    assert waited.code == 7 and job_id.startswith("j-") and waited.text.count("\n") == 1, waited
+    assert stack.job(job_id)["labels"] == {"made": "by-hand"} and stack.job(job_id)["exit_code"] == 7
+    posted = stack(*run, "--json", "--timeout", "60", "--count", "2", *tail)
+    assert posted.code == 0 and posted.json["count"] == 2 and posted.json["timeout_ms"] == 60000, posted
+    assert stack.reaches(posted.json["id"], "failed")
+
+
+def test_a_posted_image_gets_the_credentials_that_it_is_given(stack, s3):
+    bucket = s3.bucket()
+    s3.put(bucket, "private/w.txt", b"mine")
+    run = ("docker", "run", "-m", "dev", "-i", f"s3://{bucket}/private/w.txt:/in", "--follow")
+    keys = {"AWS_ACCESS_KEY_ID": s3.access, "AWS_SECRET_ACCESS_KEY": s3.secret, "AWS_REGION": s3.region}
+    assert stack(*run, "localhost/busybox:latest", "true").code == 125
+    done = stack(*run, "--credentials", "env", "localhost/busybox:latest", "sh", "-c", "cat /in/* 2>/dev/null || cat /in", env=keys)
+    assert (done.code, done.text) == (0, "mine"), done
+
+
+@pytest.mark.parametrize("options, said", [
+    (("--wait",), "--wait has no effect without --market"), (("--id-only",), "--id-only has no effect without --market"),
+    (("--credentials", "env"), "--credentials has no effect without --market"), (("--market", "dev", "--results", "r"), "--results has no effect with --market"),
+    (("--market", "dev", "--no-gpu"), "--no-gpu has no effect with --market"), (("--market", "dev", "--log-max", "1MiB"), "--log-max has no effect with --market"),
+])
+def test_options_of_the_other_way_to_run_an_image_are_refused(stack, options, said):
+    refused = stack("docker", "run", *options, "localhost/busybox:latest", "true")
+    assert refused.code == 2 and said in refused.errors and "hint: " in refused.errors, refused
+
+
 def test_what_a_market_must_hold_is_pinned_by_its_nodes_and_never_shows_credentials(stack, s3):
     bucket = s3.bucket()
     s3.put(bucket, "private/w.bin", b"w" * 1000)
