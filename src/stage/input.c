@@ -141,6 +141,24 @@ static int look_up(struct stage_input *in, struct err *err)
     return 0;
 }
 
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct cache_file *)a)->path, ((const struct cache_file *)b)->path);
+}
+
+/* Snapshots have an order of their own, in which what lies below a folder comes right behind it. */
+static void match_proofs(struct stage_input *in, struct cache_file *old, size_t n)
+{
+    qsort(old, n, sizeof *old, by_path);
+    for (size_t i = 0; i < in->source->file_count; i++) {
+        struct source_file f;
+        in->source->ops->file(in->source, i, &f);
+        const struct cache_file key = {.path = f.path}, *was = bsearch(&key, old, n, sizeof *old, by_path);
+        if (was && str_eq(was->blob, in->own.blobs[i].id))
+            in->own.proved[i] = true;
+    }
+}
+
 /* Files that the last snapshot of this identity had, unchanged, are as proved as that snapshot is. */
 static int inherit_proofs(struct stage_input *in, const struct cache_entry *last, struct err *err)
 {
@@ -150,18 +168,17 @@ static int inherit_proofs(struct stage_input *in, const struct cache_entry *last
         return -1;
     if (!has)
         return 0;
-    struct arena *a = arena_new(0, err);
+    struct arena *a = arena_new(STAGE_TREE_BYTES_MAX, err);
     struct cache_tree old;
     if (!a)
         return -1;
     int rc = cache_snapshot_list(s->opts.cache, last->snapshot, a, &old, err);
-    for (size_t i = 0, k = 0; rc == 0 && i < in->source->file_count; i++) {
-        struct source_file f;
-        in->source->ops->file(in->source, i, &f);
-        while (k < old.file_count && strcmp(old.files[k].path, f.path) < 0)
-            k++;
-        if (k < old.file_count && str_eq(old.files[k].path, f.path) && str_eq(old.files[k].blob, in->own.blobs[i].id))
-            in->own.proved[i] = true;
+    struct cache_file *files = rc == 0 ? arena_array(a, old.file_count + 1, sizeof *files) : NULL;
+    if (rc == 0 && !files)
+        rc = arena_check(a, err) < 0 ? -1 : err_nomem(err);
+    if (rc == 0 && old.file_count > 0) {
+        memcpy(files, old.files, old.file_count * sizeof *files);
+        match_proofs(in, files, old.file_count);
     }
     arena_free(a);
     return rc;

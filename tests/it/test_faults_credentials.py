@@ -289,6 +289,19 @@ def test_F22_a_cached_object_is_not_handed_to_who_may_list_but_not_read(berth, s
     assert server.asked(access="AKIDLISTER000000000", op="list")
 
 
+def test_F22_what_was_proved_and_has_not_changed_is_not_asked_for_again(berth, server, one_engine):
+    """Names that a listing and a folder put into different orders."""
+    server.verify = True
+    server.identity(FIRST, "first-secret")
+    objects = {name: server.put("ours", f"d/{name}", name) for name in ("a/x", "a.txt", "a-1", "b")}
+    job = berth.job(bacalhau([s3_input("ours", "d/", Endpoint=server.url)], "cat /data/a.txt"))
+    assert berth("run", "--engine", one_engine, "--results", "first", job, env=KEYS).out == b"a.txt"
+    server.forget()
+    objects["b"].change()
+    again = berth("run", "--engine", one_engine, "--results", "again", job, env=KEYS)
+    assert again.out == b"a.txt" and {r.key for r in server.asked()} <= {"d/b", None, ""}, [r for r in server.asked()]
+
+
 def test_F22_a_cached_object_is_not_handed_to_a_job_that_may_not_read_it(berth, server, one_engine):
     """The machine's own run fills the cache; a stranger's job then asks for the same."""
     server.verify = True
