@@ -13,6 +13,7 @@ class Run:
     wall: float
     cpu: float
     rss_mib: float
+    spoke: float = 0  # when the first byte came to its standard output, where that is wanted
 
 
 @dataclasses.dataclass
@@ -25,6 +26,7 @@ class Tool:
     check: object = None   # called after every run; raises where the result is wrong
     cwd: str = "/"
     ok: tuple = (0,)
+    speaks: bool = False   # whether its first output is waited for
 
 
 def once(tool, out_dir, timeout=600):
@@ -37,10 +39,16 @@ def once(tool, out_dir, timeout=600):
     with open("/dev/null", "r+b") as null, open(f"{out_dir}.log", "wb") as log:
         # The peak of a child counts its parent's memory at the fork: so the parent is a small one, which reports it.
         argv = ["/usr/bin/time", "-q", "-o", f"{out_dir}.rss", "-f", "%M", *(str(a) for a in tool.argv)]
-        p = subprocess.Popen(argv, env=env, stdin=null, stdout=log, stderr=log, cwd=tool.cwd,
+        p = subprocess.Popen(argv, env=env, stdin=null, stdout=subprocess.PIPE if tool.speaks else log, stderr=log, cwd=tool.cwd,
                              start_new_session=True)
         # A tool that hangs is killed, and its run is a failure.
         killer = subprocess.Popen(["sh", "-c", f"sleep {timeout}; kill -9 -{p.pid}"], start_new_session=True)
+        spoke = 0
+        if tool.speaks:
+            with p.stdout:
+                log.write(p.stdout.read(1))
+                spoke = time.monotonic() - start
+                shutil.copyfileobj(p.stdout, log)
         _, status, usage = os.wait4(p.pid, 0)
         wall = time.monotonic() - start
         p.returncode = os.waitstatus_to_exitcode(status)
@@ -54,7 +62,7 @@ def once(tool, out_dir, timeout=600):
         tool.check()
     with open(f"{out_dir}.rss", encoding="utf-8") as f:
         rss_kib = int(f.read().split()[-1])
-    return Run(wall, usage.ru_utime + usage.ru_stime, rss_kib / 1024)
+    return Run(wall, usage.ru_utime + usage.ru_stime, rss_kib / 1024, spoke)
 
 
 SLOW_SECONDS = 15
