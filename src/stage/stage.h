@@ -131,8 +131,9 @@ struct cache_lease *stage_lease(struct stage *s);
 #define STAGE_RECORD_OBJECTS 10000
 json_t *stage_record(const struct stage *s, size_t input, struct err *err);
 
-/* `berth fetch`: the same sources and checks, written straight below `dir` instead of the cache. Resumable; files that
- * are there with the origin's size and modification time are kept unless `force`. */
+/* `berth fetch`: the same sources and checks, written straight below `dir` instead of the cache. Parts of files that
+ * have a version are resumed within one boot of the machine; files that are there with the origin's size and
+ * modification time are kept unless `force`. */
 struct stage_fetch_opts {
     const char *dir;
     bool force;

@@ -289,7 +289,7 @@ def test_F22_a_cached_object_is_not_handed_to_who_may_list_but_not_read(berth, s
     assert server.asked(access="AKIDLISTER000000000", op="list")
 
 
-def test_F22_what_was_proved_and_has_not_changed_is_not_asked_for_again(berth, server, one_engine):
+def test_F23_what_was_proved_and_has_not_changed_is_not_asked_for_again(berth, server, one_engine):
     """Names that a listing and a folder put into different orders."""
     server.verify = True
     server.identity(FIRST, "first-secret")
