@@ -65,7 +65,13 @@ static int on_open(void *ctx, uint64_t size, int *fd, struct partmap **map, stru
     return f->in->stage->store->open(f, size, fd, map, err);
 }
 
-static const struct xfer_sink sink = {.open = on_open};
+static int on_grow(void *ctx, uint64_t bytes, struct err *err)
+{
+    struct fetch *f = ctx;
+    return f->in->stage->store->grow ? f->in->stage->store->grow(f, bytes, err) : 0;
+}
+
+static const struct xfer_sink sink = {.open = on_open, .grow = on_grow};
 
 static void forget_failure(struct fetch *f)
 {

@@ -28,6 +28,7 @@ struct fetch {
     uint64_t expected_size;
     void *source_ctx;
     struct cache_fill *fill; /* cache store */
+    uint64_t reserved;       /* cache store: on top of what was reserved for known sizes */
     char *temporary;         /* folder store: name below .berth-partial */
     bool versioned;          /* folder store: that name stands for these bytes alone */
     char *path;              /* folder store: where it goes below the folder */
@@ -49,6 +50,7 @@ struct fetch {
 struct store_ops {
     int (*begin)(struct fetch *f, const struct source_file *file, enum cache_fill_state *state, struct err *err);
     int (*open)(struct fetch *f, uint64_t size, int *fd, struct partmap **map, struct err *err);
+    int (*grow)(struct fetch *f, uint64_t bytes, struct err *err); /* see struct xfer_sink */
     int (*commit)(struct fetch *f, const struct source_file *file, struct err *err);
     void (*abandon)(struct fetch *f, bool keep);
 };

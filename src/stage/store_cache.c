@@ -31,6 +31,19 @@ static int cache_open_partial(struct fetch *f, uint64_t size, int *fd, struct pa
     return cache_fill_open(f->fill, size, 0, fd, map, err);
 }
 
+/* Quota and the floor of free space hold for what comes without a size, too: room for one step ahead. */
+static int cache_grow(struct fetch *f, uint64_t bytes, struct err *err)
+{
+    struct stage *s = f->in->stage;
+    uint64_t wanted = bytes + XFER_GROW_STEP;
+    if (wanted <= f->reserved)
+        return 0; /* an earlier try had come as far */
+    if (cache_reserve(s->opts.cache, s->lease, wanted - f->reserved, 0, err) < 0)
+        return -1;
+    f->reserved = wanted;
+    return 0;
+}
+
 static int cache_commit(struct fetch *f, const struct source_file *file, struct err *err)
 {
     const struct xfer_result *r = &f->result;
@@ -65,5 +78,8 @@ static void cache_abandon(struct fetch *f, bool keep)
     f->fill = NULL;
 }
 
-const struct store_ops store_cache = {
-    .begin = cache_begin, .open = cache_open_partial, .commit = cache_commit, .abandon = cache_abandon};
+const struct store_ops store_cache = {.begin = cache_begin,
+                                      .open = cache_open_partial,
+                                      .grow = cache_grow,
+                                      .commit = cache_commit,
+                                      .abandon = cache_abandon};

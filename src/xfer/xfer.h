@@ -111,7 +111,11 @@ struct xfer_sink {
     /* Give an fd for reading and writing (kept open by the sink until done) and optionally a part map of the same size,
      * whose part size then is the file's. `size` as learned (XFER_SIZE_UNKNOWN possible). */
     int (*open)(void *ctx, uint64_t size, int *fd, struct partmap **map, struct err *err);
+    /* Of a file whose size is not known: is there room for `bytes` in all? Asked each time that it grows past another
+     * XFER_GROW_STEP; its error ends the file. NULL: nobody minds. */
+    int (*grow)(void *ctx, uint64_t bytes, struct err *err);
 };
+#define XFER_GROW_STEP ((uint64_t)16 << 20)
 
 struct xfer_result {
     uint64_t size;

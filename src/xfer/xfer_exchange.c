@@ -429,6 +429,19 @@ static int keep_error_body(struct exchange *ex, const void *p, size_t n)
     return n < room ? 0 : -1;
 }
 
+/* The origin did not say how much would come: the sink is asked as it comes. */
+static int ask_for_room(struct exchange *ex, size_t n)
+{
+    struct xfer_file *f = ex->file;
+    uint64_t after = ex->got + n;
+    if (f->get.size != XFER_SIZE_UNKNOWN || !f->get.sink->grow || after / XFER_GROW_STEP == ex->got / XFER_GROW_STEP)
+        return 0;
+    pthread_mutex_lock(&f->mu);
+    int rc = f->get.sink->grow(f->get.sink_ctx, after, &ex->err);
+    pthread_mutex_unlock(&f->mu);
+    return rc;
+}
+
 int exchange_body(struct exchange *ex, const void *p, size_t n)
 {
     ex->stall.window_bytes += n;
@@ -443,7 +456,7 @@ int exchange_body(struct exchange *ex, const void *p, size_t n)
         exchange_forget(ex); /* who sends too much may have sent it in the wrong place */
         return give_up(ex, ERR_CORRUPT, true, "the body is longer than stated");
     }
-    if (write_bytes(ex, p, n) < 0)
+    if (ask_for_room(ex, n) < 0 || write_bytes(ex, p, n) < 0)
         return -1;
     if (ex->digest && digest_update(ex->digest, p, n, &ex->err) < 0)
         return -1;

@@ -209,6 +209,17 @@ def test_without_a_strong_etag_a_file_is_fetched_anew(run, server, berth):
 
 # ---- in a container ----
 
+def test_what_comes_without_a_size_keeps_to_the_quota(run, server, berth):
+    server.put("b", "x.bin", size=80 << 20)
+    server.rule(key="x.bin", framing="chunked", ignore_range=True)
+    job = bacalhau([url_input(f"{server.url}/b/x.bin")], "wc -c < /data/x.bin")
+    got = run(job, env={"BERTH_CACHE_MAX_BYTES": "50MB"})
+    assert got.code == 125 and "needed" in got.errors and "cache.max_bytes" in got.errors, got
+    assert server.sent(op="get") < 80 << 20
+    assert sum(p.stat().st_size for p in (berth.cache / "partial").iterdir()) == 0
+    assert run(job).out.strip() == b"%d" % (80 << 20)
+
+
 @pytest.mark.parametrize("framing", ["chunked", "close"])
 def test_a_job_needs_no_content_length_either(run, server, framing):
     server.put("b", "x.txt", BOOK)
