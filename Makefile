@@ -81,7 +81,7 @@ asan:           ## unit and integration tests under ASan and UBSan (part of `mak
 	@tools/setup build test lint
 	@tools/run-sanitized address,undefined
 
-tsan:           ## unit tests of the threaded parts under TSan (part of `make test`)
+tsan:           ## unit and integration tests of the threaded parts under TSan (part of `make test`)
 	@tools/setup build test lint
 	@tools/run-sanitized thread
 
