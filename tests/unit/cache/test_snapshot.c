@@ -7,11 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
-
-#define EXT4_MAGIC 0xef53
-#define EXT4_LINKS 65000
 
 static int make(struct fixture *f, const struct cache_file *files, size_t n, const char *const *folders,
                 size_t folder_count, char id[SNAPSHOT_ID_MAX], struct err *err)
@@ -271,36 +267,6 @@ static void a_file_that_vanished_is_told_once_and_fetched_on_the_next_use(void *
     assert_agreement(f);
 }
 
-static void a_blob_with_all_the_links_it_can_have_goes_on_in_a_second_inode(void **state)
-{
-    struct fixture *f = *state;
-    struct err err = ERR_INIT;
-    struct statfs fs;
-    struct stat first, last;
-    size_t n = EXT4_LINKS + 1;
-    char id[SNAPSHOT_ID_MAX], path[512];
-    assert_int_equal(statfs(f->cache, &fs), 0);
-    if (fs.f_type != EXT4_MAGIC)
-        skip();
-    struct cache_blob a = store(f->c, f->lease, "a", 1, 10, true);
-    struct arena *arena = arena_new(0, &err);
-    struct cache_file *files = arena_array(arena, n, sizeof *files);
-    for (size_t i = 0; i < n; i++)
-        files[i] = (struct cache_file){arena_printf(arena, "%05zu", i), a.id, 10};
-    assert_ok(make(f, files, n, NULL, 0, id, &err), err);
-    snprintf(path, sizeof path, "%s/views/%s/00000", f->cache, id);
-    assert_int_equal(stat(path, &first), 0);
-    snprintf(path, sizeof path, "%s/views/%s/%05d", f->cache, id, EXT4_LINKS);
-    assert_int_equal(stat(path, &last), 0);
-    assert_int_equal(last.st_mode, S_IFREG | 0444);
-    assert_int_not_equal(first.st_ino, last.st_ino);
-    assert_agreement(f);
-    struct cache_verify_result v;
-    assert_ok(cache_verify(f->c, &(struct cache_verify_opts){0}, &v, &err), err);
-    assert_int_equal(v.damaged + v.missing + v.orphans, 0);
-    arena_free(arena);
-}
-
 static void remove_as_nobody(void *ctx)
 {
     struct fixture *f = ctx;
@@ -390,7 +356,6 @@ int main(void)
         TEST(a_blob_that_is_not_there_or_of_another_size_makes_no_snapshot),
         TEST(a_view_that_is_gone_is_built_again),
         TEST(a_file_that_vanished_is_told_once_and_fetched_on_the_next_use),
-        TEST(a_blob_with_all_the_links_it_can_have_goes_on_in_a_second_inode),
         TEST(a_user_who_is_not_root_can_remove_what_was_made),
         cmocka_unit_test(lists_are_decoded_only_as_they_were_encoded),
     };
