@@ -112,6 +112,15 @@ static void log_daemon(void *cls, const char *fmt, va_list ap)
     log_debug("httpd", "%s", text);
 }
 
+/* Instead of MHD_quiesce_daemon(), which in 0.9.75 takes the socket out of each worker's epoll set as the worker itself
+ * may do at that moment, and aborts where both do. */
+static enum MHD_Result accept_until_stopped(void *cls, const struct sockaddr *who, socklen_t n)
+{
+    const struct httpd *h = cls;
+    (void)who, (void)n;
+    return atomic_load(&h->stopping) ? MHD_NO : MHD_YES;
+}
+
 static size_t unescape(void *cls, struct MHD_Connection *c, char *text)
 {
     (void)cls, (void)c;
@@ -130,12 +139,13 @@ static int start_daemon(struct httpd *h, int fd, const char *cert, const char *k
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC |
                      (cert ? MHD_USE_TLS : 0u);
     h->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, serve_access, h, MHD_OPTION_EXTERNAL_LOGGER, log_daemon, NULL, MHD_OPTION_LISTEN_SOCKET,
-        fd, MHD_OPTION_THREAD_POOL_SIZE, h->opts.threads, MHD_OPTION_CONNECTION_LIMIT, h->opts.connections,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, h->opts.connections_address, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((h->opts.idle_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)h->opts.head_max * 2,
-        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, serve_completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, serve_connection, h, MHD_OPTION_ARRAY, cert ? tls : none, MHD_OPTION_END);
+        flags, 0, accept_until_stopped, h, serve_access, h, MHD_OPTION_EXTERNAL_LOGGER, log_daemon, NULL,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, h->opts.threads, MHD_OPTION_CONNECTION_LIMIT,
+        h->opts.connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, h->opts.connections_address,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((h->opts.idle_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)h->opts.head_max * 2, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED,
+        serve_completed, h, MHD_OPTION_NOTIFY_CONNECTION, serve_connection, h, MHD_OPTION_ARRAY, cert ? tls : none,
+        MHD_OPTION_END);
     if (h->daemon)
         return 0;
     err_set(err, ERR_SYSTEM, "the HTTP server does not start on %s", h->opts.listen);
@@ -212,12 +222,9 @@ void httpd_stop(struct httpd *h)
         return;
     atomic_store(&h->stopping, true);
     if (h->daemon) {
-        MHD_socket fd = MHD_quiesce_daemon(h->daemon);
         waits_say_farewell(h);
         waits_stop_timer(h);
-        MHD_stop_daemon(h->daemon);
-        if (fd != MHD_INVALID_SOCKET)
-            close(fd);
+        MHD_stop_daemon(h->daemon); /* closes the listening socket, too */
     }
     waits_stop_timer(h);
     pthread_cond_destroy(&h->waits.none_handled);
