@@ -133,28 +133,11 @@ struct calendar {
     int year, month, day, hour, minute, second; /* month and day count from 1 */
 };
 
-static bool is_leap(int year)
-{
-    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-}
-
 static int days_in_month(int year, int month)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    return days[month - 1] + (month == 2 && is_leap(year));
-}
-
-#define CYCLE_YEARS      400 /* after which the calendar repeats */
-#define CYCLE_DAYS       146097
-#define DAYS_BEFORE_1970 719162 /* from the first day of the year 1 */
-
-/* timegm() does the same, but looks at the tables of time zones; a listing has a date for each object. */
-static int64_t days_since_1970(const struct calendar *c)
-{
-    static const int before_month[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
-    int64_t years = c->year - 1 + CYCLE_YEARS; /* that are over, and not below 0 for the year 0 */
-    int64_t days = years * 365 + years / 4 - years / 100 + years / 400 - CYCLE_DAYS;
-    return days + before_month[c->month - 1] + (c->month > 2 && is_leap(c->year)) + c->day - 1 - DAYS_BEFORE_1970;
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    return days[month - 1] + (month == 2 && leap);
 }
 
 static bool calendar_to_ms(const struct calendar *c, int64_t *wall_ms)
@@ -163,8 +146,13 @@ static bool calendar_to_ms(const struct calendar *c, int64_t *wall_ms)
         return false;
     if (c->hour > 23 || c->minute > 59 || c->second > 60) /* 60: a leap second counts as the next one */
         return false;
-    int64_t minutes = (days_since_1970(c) * 24 + c->hour) * 60 + c->minute;
-    *wall_ms = (minutes * 60 + c->second) * 1000;
+    struct tm tm = {.tm_year = c->year - 1900,
+                    .tm_mon = c->month - 1,
+                    .tm_mday = c->day,
+                    .tm_hour = c->hour,
+                    .tm_min = c->minute,
+                    .tm_sec = c->second};
+    *wall_ms = (int64_t)timegm(&tm) * 1000;
     return true;
 }
 

@@ -366,12 +366,9 @@ int fs_preallocate(int fd, uint64_t size, struct err *err)
 int fs_boot_id(int64_t *out, struct err *err)
 {
     AUTO_BUF text;
-    uint64_t hash = 0;
     buf_init(&text, BOOT_ID_MAX);
     if (fs_read_file(AT_FDCWD, BOOT_ID_FILE, BOOT_ID_MAX, &text, err) < 0)
         return -1;
-    for (size_t i = 0; i < text.n; i++)
-        hash = (hash ^ (unsigned char)text.p[i]) * UINT64_C(0x100000001b3);
-    *out = (int64_t)(hash >> 2 | 1);
+    *out = (int64_t)(str_hash(0, buf_str(&text)) >> 2 | 1);
     return 0;
 }

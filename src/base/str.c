@@ -141,6 +141,14 @@ int span_to_u64(struct span s, uint64_t *out, struct err *err)
     return 0;
 }
 
+uint64_t str_hash(uint64_t before, const char *s)
+{
+    uint64_t hash = before;
+    for (; *s; s++)
+        hash = (hash ^ (unsigned char)*s) * UINT64_C(1099511628211);
+    return hash;
+}
+
 bool str_eq(const char *a, const char *b)
 {
     return a == b || (a && b && strcmp(a, b) == 0);

@@ -62,6 +62,11 @@ void str_fit(char *out, size_t size, const char *text);
 /* Decimal without sign, spaces or overflow. */
 int span_to_u64(struct span s, uint64_t *out, struct err *err);
 
+/* FNV-1a, 64 bits, for tables of ours: nothing to rely on against who chooses the texts. `before`: STR_HASH_START, or
+ * the hash of what stands before `s`. */
+#define STR_HASH_START UINT64_C(14695981039346656037)
+uint64_t str_hash(uint64_t before, const char *s);
+
 bool str_eq(const char *a, const char *b); /* NULL equals NULL only */
 bool str_empty(const char *s);             /* NULL or "" */
 

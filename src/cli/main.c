@@ -75,7 +75,7 @@ static void on_signal(int number)
 }
 
 /* What whoever started us has ignored stays so: nohup(1), and a shell that puts us in the background. */
-static void catch (int number)
+static void catch_signal(int number)
 {
     const struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction before;
@@ -89,9 +89,9 @@ static int catch_signals(struct cancel *cancel, struct err *err)
         return -1;
     signal_cancel = cancel;
     struct sigaction ignore = {.sa_handler = SIG_IGN};
-    catch (SIGINT);
-    catch (SIGTERM);
-    catch (SIGHUP);
+    catch_signal(SIGINT);
+    catch_signal(SIGTERM);
+    catch_signal(SIGHUP);
     sigaction(SIGPIPE, &ignore, NULL);
     return 0;
 }

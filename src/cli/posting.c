@@ -21,16 +21,14 @@ static int put_credentials(const struct posting_opts *o, json_t *body, struct er
     if (!str_eq(o->credentials, "env"))
         return err_set(err, ERR_USAGE, "--credentials: '%.64s' is not env, which takes them from AWS_*",
                        o->credentials);
-    json_t *c = json_object();
+    AUTO_JSON c = json_object();
     for (size_t i = 0; i < ARRAY_LEN(from); i++)
         if (!str_empty(getenv(from[i].env)) && json_put_str(c, from[i].name, getenv(from[i].env), err) < 0)
             return -1;
-    if (!json_object_get(c, "access_key_id") || !json_object_get(c, "secret_access_key")) {
-        json_decref(c);
+    if (!json_object_get(c, "access_key_id") || !json_object_get(c, "secret_access_key"))
         return err_set(err, ERR_USAGE,
                        "--credentials env: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set");
-    }
-    return json_put(body, "credentials", c, err);
+    return json_put(body, "credentials", json_incref(c), err);
 }
 
 static int put_number(json_t *body, const char *name, uint64_t value, struct err *err)

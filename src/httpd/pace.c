@@ -1,5 +1,7 @@
 #include "httpd/pace.h"
 
+#include "base/str.h"
+
 #define WAIT_LEAST_MS 10
 #define WAIT_MOST_MS  1000
 
@@ -12,9 +14,7 @@ void pace_init(struct pace *p, uint64_t bytes_per_second, uint64_t now_us)
 
 static uint64_t hash_of(const char *who)
 {
-    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (; *who; who++)
-        hash = (hash ^ (uint8_t)*who) * UINT64_C(1099511628211);
+    uint64_t hash = str_hash(STR_HASH_START, who);
     return hash ? hash : 1;
 }
 

@@ -1,5 +1,7 @@
 #include "server/rate.h"
 
+#include "base/str.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -31,9 +33,7 @@ void rate_who(const char *address, char out[RATE_WHO_MAX])
 
 bool rate_take(struct rate *r, const char *who, uint64_t now_ms)
 {
-    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (; *who; who++)
-        hash = (hash ^ (uint8_t)*who) * UINT64_C(1099511628211);
+    uint64_t hash = str_hash(STR_HASH_START, who);
     unsigned i = (unsigned)(hash % RATE_SLOTS);
     pthread_mutex_lock(&r->mu);
     /* Clocks are read before the lock is taken, so another thread's reading may be the later one. */

@@ -106,18 +106,10 @@ void http_free(struct http *h)
     free(h);
 }
 
-/* FNV-1a. Equal origins hash alike; that unlike ones rarely do costs a connection, nothing else. */
-static uint64_t hash_text(uint64_t hash, const char *s)
-{
-    for (; *s; s++)
-        hash = (hash ^ (unsigned char)*s) * 0x100000001b3u;
-    return hash;
-}
-
+/* Equal origins hash alike; that unlike ones rarely do costs a connection, nothing else. */
 static uint64_t hash_origin(const struct url *url)
 {
-    uint64_t hash = hash_text(0xcbf29ce484222325u, url->scheme);
-    return hash_text(hash, url->host) ^ url->port;
+    return str_hash(str_hash(STR_HASH_START, url->scheme), url->host) ^ url->port;
 }
 
 static struct http_slot *slot_new(struct err *err)

@@ -129,6 +129,16 @@ static void null_strings_are_empty_but_equal_only_null(void **state)
     assert_false(str_empty("a"));
 }
 
+static void hashes_are_those_of_fnv_1a_and_go_on(void **state)
+{
+    (void)state;
+    assert_int_equal(str_hash(STR_HASH_START, ""), STR_HASH_START);
+    /* From the algorithm's own list of test vectors. */
+    assert_int_equal(str_hash(STR_HASH_START, "a"), UINT64_C(0xaf63dc4c8601ec8c));
+    assert_int_equal(str_hash(STR_HASH_START, "foobar"), UINT64_C(0x85944171f73967e8));
+    assert_int_equal(str_hash(str_hash(STR_HASH_START, "foo"), "bar"), str_hash(STR_HASH_START, "foobar"));
+}
+
 static void copies_are_owned(void **state)
 {
     (void)state;
@@ -299,6 +309,7 @@ int main(void)
         cmocka_unit_test(a_text_that_does_not_fit_ends_with_a_character),
         cmocka_unit_test(numbers_are_plain_decimals),
         cmocka_unit_test(null_strings_are_empty_but_equal_only_null),
+        cmocka_unit_test(hashes_are_those_of_fnv_1a_and_go_on),
         cmocka_unit_test(copies_are_owned),
         cmocka_unit_test(wiping_leaves_zeroes),
         cmocka_unit_test(a_list_grows_and_ends_with_null),

@@ -314,14 +314,20 @@ static void under_a_new_key_all_is_sealed_anew_and_older_ones_can_go(void **stat
 
 /* ---- Confidential jobs */
 
-static void a_confidential_definition_goes_to_the_node_under_its_epoch(void **state)
+static json_t *post_confidential(struct world *w)
 {
-    struct world *w = *state;
     struct market_post p = MARKET_POST_OWN;
     json_t *out = NULL;
     p.market = MARKET;
     p.confidential = true;
     OK(market_job_post(w->m, &w->poster, &p, NULL, &out, &err));
+    return out;
+}
+
+static void a_confidential_definition_goes_to_the_node_under_its_epoch(void **state)
+{
+    struct world *w = *state;
+    json_t *out = post_confidential(w);
     char id[MARKET_ID_MAX];
     snprintf(id, sizeof(id), "%s", json_get_str(json_object_get(out, "job"), "id"));
     json_decref(out);
@@ -350,11 +356,7 @@ static void a_confidential_definition_goes_to_the_node_under_its_epoch(void **st
 static void a_definition_that_does_not_come_fails_the_job(void **state)
 {
     struct world *w = *state;
-    struct market_post p = MARKET_POST_OWN;
-    json_t *out = NULL;
-    p.market = MARKET;
-    p.confidential = true;
-    OK(market_job_post(w->m, &w->poster, &p, NULL, &out, &err));
+    json_t *out = post_confidential(w);
     struct node n = node_named(w, "n1");
     struct claimed c;
     assert_int_equal(claim(w, &n, &c), 1);
