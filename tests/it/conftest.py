@@ -16,7 +16,7 @@ import botocore.exceptions
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
 BERTH = os.environ.get("BERTH", str(ROOT / "build/src/cli/berth"))
 # The build that users get, where BERTH is one with sanitizers.
 SHIPPED = os.environ.get("BERTH_SHIPPED", BERTH)
@@ -52,9 +52,11 @@ def servers(state_dir):
     folder = state_dir / "servers"
     script = ROOT / "tools" / "servers"
     found = (folder / "servers.json").exists()
-    out = subprocess.run([script, "start", folder, "s3", "podman", "docker", "registry", "nginx"], check=True,
-                         stdout=subprocess.PIPE, timeout=300)
-    yield json.loads(out.stdout)
+    done = subprocess.run([script, "start", folder, "s3", "podman", "docker", "registry", "nginx"], check=False, capture_output=True,
+                          text=True, timeout=600)
+    if done.returncode:
+        pytest.fail(f"the servers did not start:\n{done.stderr}", pytrace=False)
+    yield json.loads(done.stdout)
     if not found:
         subprocess.run([script, "stop", folder], check=False, timeout=120)
 

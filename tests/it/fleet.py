@@ -22,14 +22,11 @@ import urllib.request
 import keeper
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "tools"))
+from ports import free_port  # noqa: E402
+
 PATIENCE = 90  # seconds for anything to come about
 JOBS = "/api/v1/orchestrator/jobs"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def eventually(what, probe, patience=PATIENCE):

@@ -1,5 +1,4 @@
 """F10–F12: servers that are busy, slow, or gone."""
-import socket
 import subprocess
 
 import pytest
@@ -7,6 +6,7 @@ import pytest
 from conftest import tree
 from faults.kit import PART, TRIES, fetch, part_of, ranges, server  # noqa: F401 (a fixture)
 from faults.server import FaultServer
+from ports import free_port
 
 
 def refused(server):
@@ -107,14 +107,8 @@ def test_F12_a_part_that_never_comes_fails_after_bounded_tries_and_the_others_ar
     assert server.sent(op="get") <= 2 * PART, "parts that were there came once more"
 
 
-def closed_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def test_F12_a_refused_connection_is_a_clear_error(berth):
-    port = closed_port()
+    port = free_port()
     result = berth("fetch", f"src=s3://b/d/,dst=/in,opt=endpoint=http://127.0.0.1:{port}", "out", timeout=60)
     assert result.code == 1 and str(port) in result.errors and "s3://b/d/" in result.errors, result
     assert "refused" in result.errors.lower() and tree(berth.cwd) == {}
