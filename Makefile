@@ -20,15 +20,16 @@ $(BUILD)/build.ninja:
 
 demo:           ## install what is missing, build, and run the main job for real
 	@tools/setup build demo
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@$(NINJA) src/cli/berth
 	@tools/demo $(BUILD)/src/cli/berth
 
 test:           ## install what is missing, build, and run every test
-	@tools/setup build test
-	@$(MAKE) --no-print-directory build
+	@tools/setup build
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@tools/run-tests $(BUILD)
 
-unit: build     ## the unit tests only
+unit: build     ## the unit tests, on the build that users get
 	@meson test -C $(BUILD) --print-errorlogs
 
 it: build       ## the integration tests only (PYTEST_ARGS='-k name')

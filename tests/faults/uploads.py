@@ -93,24 +93,26 @@ def _parts(bucket, request):
 def part(bucket, request, body):
     parts = _parts(bucket, request)
     told = _check_payload(bucket, request, body)
-    parts[int(request.query["partNumber"])] = body
-    return s3.Answer(200, {"ETag": f'"{hashlib.md5(body).hexdigest()}"', **told})
+    md5 = hashlib.md5(body)
+    parts[int(request.query["partNumber"])] = body, md5
+    return s3.Answer(200, {"ETag": f'"{md5.hexdigest()}"', **told})
 
 
 def complete(bucket, request, body):
     parts = _parts(bucket, request)
     _only_new(bucket, request)
     wanted = re.findall(r"<PartNumber>(\d+)</PartNumber><ETag>&quot;([0-9a-f]{32})&quot;</ETag>", body.decode())
-    bodies = []
+    bodies, sums = [], []
     for number, tag in wanted:
-        content = parts.get(int(number))
-        if content is None or hashlib.md5(content).hexdigest() != tag:
+        content, md5 = parts.get(int(number), (None, None))
+        if content is None or md5.hexdigest() != tag:
             raise Refused(400, "InvalidPart")
         bodies.append(content)
+        sums.append(md5.digest())
     if not bodies or any(len(b) < MIN_PART for b in bodies[:-1]):
         raise Refused(400, "EntityTooSmall" if bodies else "MalformedXML")
     del bucket.uploads[request.query["uploadId"]]
-    whole = hashlib.md5(b"".join(hashlib.md5(b).digest() for b in bodies)).hexdigest()
+    whole = hashlib.md5(b"".join(sums)).hexdigest()
     bucket.objects[request.key] = s3.Object(request.key, b"".join(bodies), etag=f'"{whole}-{len(bodies)}"')
     return s3.document(200, f"<CompleteMultipartUploadResult><Key>{escape(request.key)}</Key><ETag>&quot;{whole}-{len(bodies)}"
                             "&quot;</ETag></CompleteMultipartUploadResult>")

@@ -9,6 +9,7 @@ Documented at: Hub API Endpoints (revision, tree, resolve), Rate limits, Storage
 "Download files". Files in large file storage are redirected to storage (`hub.storage`), which has another host name than the hub:
 "localhost" and "127.0.0.1". What goes wrong is said by rules: hub.rule(path="/api/", status=503, times=2)."""
 import dataclasses
+import functools
 import hashlib
 import http.server
 import json
@@ -22,12 +23,30 @@ PAGE_LENGTH = 1000
 TOKEN_REFUSED = "Invalid credentials in Authorization header"
 
 
-class Lfs(bytes):
-    """Content kept in large file storage."""
-
-
 def git_blob(content):
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    h = hashlib.sha1(b"blob %d\0" % len(content))
+    h.update(content)
+    return h.hexdigest()
+
+
+class Lfs(bytes):
+    """Content kept in large file storage. What tells it apart is computed once: it is asked for with every request."""
+
+    @functools.cached_property
+    def sha256(self):
+        return hashlib.sha256(self).hexdigest()
+
+    @functools.cached_property
+    def xet(self):
+        return hashlib.sha256(b"xet" + self.sha256.encode()).hexdigest()
+
+    @functools.cached_property
+    def blob(self):
+        return git_blob(self)
+
+
+def blob_of(content):
+    return content.blob if isinstance(content, Lfs) else git_blob(content)
 
 
 class Repo:
@@ -42,11 +61,11 @@ class Repo:
         parent = self.refs.get(ref, "")
         tree = {**(self.commits[parent] if keep and parent else {}), **files}
         tree = {p: c for p, c in tree.items() if c is not None}
-        told = json.dumps([parent, sorted((p, git_blob(c)) for p, c in tree.items())])
+        told = json.dumps([parent, sorted((p, blob_of(c)) for p, c in tree.items())])
         sha = hashlib.sha1(told.encode()).hexdigest()
         self.commits[sha] = tree
         self.refs[ref] = sha
-        self.hub.objects.update({hashlib.sha256(c).hexdigest(): c for c in tree.values() if isinstance(c, Lfs)})
+        self.hub.objects.update({c.sha256: c for c in tree.values() if isinstance(c, Lfs)})
         return sha
 
     def find(self, revision):
@@ -63,12 +82,12 @@ class Repo:
         for path in sorted(tree.keys() | folders):
             if path in tree:
                 content = tree[path]
-                entry = {"type": "file", "oid": git_blob(content), "size": len(content), "path": path}
+                entry = {"type": "file", "oid": blob_of(content), "size": len(content), "path": path}
                 if isinstance(content, Lfs):
-                    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(content).hexdigest()}\nsize {len(content)}\n"
+                    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{content.sha256}\nsize {len(content)}\n"
                     entry["oid"] = git_blob(pointer.encode())
-                    entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": len(pointer)}
-                    entry["xetHash"] = hashlib.sha256(b"xet" + content).hexdigest()
+                    entry["lfs"] = {"oid": content.sha256, "size": len(content), "pointerSize": len(pointer)}
+                    entry["xetHash"] = content.xet
                 told.append(entry)
             else:
                 told.append({"type": "directory", "oid": git_blob(path.encode()), "size": 0, "path": path})
@@ -313,10 +332,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = repo.commits[sha].get(path)
         if content is None:
             return self.refuse(404, "EntryNotFound", "Entry not found")
-        headers = {"X-Repo-Commit": sha, "ETag": f'"{git_blob(content)}"'}
+        headers = {"X-Repo-Commit": sha, "ETag": f'"{blob_of(content)}"'}
         if not isinstance(content, Lfs):
             return self.answer(200, headers=headers, of=content)
-        oid = hashlib.sha256(content).hexdigest()
+        oid = content.sha256
         where = f"{self.hub.storage}/repos/{urllib.parse.quote(repo.kind + '/' + repo.name)}/{oid}?Signature=s%2Fx&Expires=1"
         headers |= {"X-Linked-ETag": f'"{oid}"', "X-Linked-Size": str(len(content)), "Location": where, "X-Xet-Hash": "f" * 64,
                     "Link": f'<{self.hub.url}/api/{repo.kind}/{repo.name}/xet-read-token/{sha}>; rel="xet-auth"'}
