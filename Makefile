@@ -62,7 +62,7 @@ inject:         ## fail the n-th allocation, write, sync, rename, open; see that
 crash:          ## runs under a seeded schedule of kills, stops, cuts and full disks (ROUNDS=200 SEED=1)
 	@tools/setup build test
 	@$(MAKE) --no-print-directory build
-	@BERTH_CRASH_ROUNDS=$(or $(ROUNDS),200) BERTH_CRASH_SEED=$(or $(SEED),1) tools/run-it $(BUILD)/src/cli/berth -k test_crash
+	@BERTH_TEST_TIMEOUT=0 BERTH_CRASH_ROUNDS=$(or $(ROUNDS),200) BERTH_CRASH_SEED=$(or $(SEED),1) tools/run-it $(BUILD)/src/cli/berth -k test_crash
 
 chaos:          ## 10,000 jobs of a market whose servers, nodes and database are killed (JOBS=10000 SEED=1)
 	@tools/setup build test

@@ -168,6 +168,15 @@ class Result:
         return f"<exit {self.code}\nstdout: {self.text[-3000:]}\nstderr: {self.errors[-3000:]}>"
 
 
+class Started(subprocess.Popen):
+    """A process that does not outlive a failed assertion about it: it may be stopped, or wait for what will not come."""
+
+    def __exit__(self, kind, *more):
+        if kind:
+            self.kill()
+        super().__exit__(kind, *more)
+
+
 class Berth:
     """berth with a home, a cache and a working folder of its own."""
 
@@ -191,8 +200,7 @@ class Berth:
 
     def start(self, *args, env=None, **more):
         argv, full = self.command(*args, env=env)
-        return subprocess.Popen(argv, env=full, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, **more)
+        return Started(argv, env=full, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
 
     def job(self, content, name="job.json"):
         path = self.cwd / name

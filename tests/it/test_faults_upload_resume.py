@@ -196,8 +196,9 @@ def test_F28_a_note_is_used_by_one_process_at_a_time(berth, server, bucket, fold
     server.rule(op="part", nth="4-", hold="later", until="later")
     with berth.start("publish", "--no-progress", folder, dest(server), env=KEYS) as first:
         wait_until(lambda: journals(berth) and len(noted(journals(berth)[0])) >= 3)
-        server.release("later")
+        server.wait(lambda: len(sent(server)) == PARTS)  # so that none of them comes during the second's
         first.send_signal(signal.SIGSTOP)
+        server.release("later")
         second = publish(berth, server, folder)
         assert second.code == 0 and len(sent(server)) == PARTS and len(server.asked(op="create")) == 1, second
         first.send_signal(signal.SIGCONT)
