@@ -153,8 +153,8 @@ int cache_lease_set_container(struct cache_lease *l, const char *container_id, s
 void cache_lease_free(struct cache_lease *l);
 
 /* Entries. `identity` names what was asked for (source and all that shapes the result), `scope` whom it was for (keyed
- * hash of the credentials; all zero: public); `fingerprint` is the hash of the resolved list (paths, versions, sizes).
- */
+ * hash of the credentials; all zero: public); `fingerprint` is the hash of the resolved list (paths, versions, sizes,
+ * and where each lies). */
 struct cache_entry {
     const char *identity;
     uint8_t scope[32];
@@ -168,7 +168,8 @@ int cache_entry_put(struct cache *c, const struct cache_entry *entry, struct err
 int cache_entry_get(struct cache *c, struct cache_lease *lease, const char *identity, const uint8_t scope[32],
                     struct cache_entry *out, bool *found, struct err *err);
 
-/* Proofs: this credential was seen to read each object of this fingerprint, within the TTL. */
+/* Proofs: this credential was seen to read each object of this fingerprint, within the TTL. They are worth what the
+ * fingerprint says: it has to name the origin, or a list of the same shape elsewhere proves this one. */
 int cache_proof_put(struct cache *c, const uint8_t scope[32], const uint8_t fingerprint[32], struct err *err);
 int cache_proof_has(struct cache *c, const uint8_t scope[32], const uint8_t fingerprint[32], bool *has,
                     struct err *err);

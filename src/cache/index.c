@@ -50,6 +50,8 @@ static const char *const migrations[] = {
     " snapshot INTEGER NOT NULL REFERENCES snapshots(n),"
     " PRIMARY KEY (lease, snapshot)) WITHOUT ROWID;"
     "CREATE INDEX lease_snapshots_snapshot ON lease_snapshots(snapshot);",
+    /* Proofs of before were of a list without its origin, and proved too much. */
+    "DELETE FROM proofs;",
 };
 
 int index_connect(const struct cache *c, struct db **out, struct err *err)

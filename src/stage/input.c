@@ -38,12 +38,29 @@ static void forget_plan(struct stage_input *in)
     atomic_store(&in->shown.bytes_before, atomic_load(&in->shown.group.bytes_done) + peers.bytes_done);
 }
 
+/* Fields are told apart by their NUL. */
+static int add_field(struct digest *d, const char *field, struct err *err)
+{
+    return field ? digest_update(d, field, strlen(field) + 1, err) : digest_update(d, "", 1, err);
+}
+
 /* Marked by what no path of a file or folder is. */
 static int add_link(struct digest *d, const struct cache_link *link, struct err *err)
 {
-    if (digest_update(d, "/", 2, err) < 0 || digest_update(d, link->path, strlen(link->path) + 1, err) < 0)
+    if (add_field(d, "/", err) < 0 || add_field(d, link->path, err) < 0)
         return -1;
-    return digest_update(d, link->to, strlen(link->to) + 1, err);
+    return add_field(d, link->to, err);
+}
+
+/* Where it comes from counts as much as what it is called and how large it is: equal lists of two origins are two
+ * lists, and who may read the one has shown nothing of the other. */
+static int add_file(struct digest *d, const struct source_file *f, struct err *err)
+{
+    char size[32];
+    snprintf(size, sizeof size, "%llu", (unsigned long long)f->size);
+    if (add_field(d, f->path, err) < 0 || add_field(d, f->location, err) < 0 || add_field(d, size, err) < 0)
+        return -1;
+    return add_field(d, f->version, err);
 }
 
 /* The hash of the resolved list. Without a version for every file it is made unique: such lists never match. */
@@ -55,7 +72,7 @@ static int take_fingerprint(struct stage_input *in, struct err *err)
         return -1;
     uint64_t total = 0;
     in->own.steady = true;
-    int rc = 0;
+    int rc = add_field(d, src->ops->name, err);
     for (size_t i = 0; i < src->file_count && rc == 0; i++) {
         struct source_file f;
         src->ops->file(src, i, &f);
@@ -63,16 +80,10 @@ static int take_fingerprint(struct stage_input *in, struct err *err)
             total += f.size;
         if (!f.version)
             in->own.steady = false;
-        char size[32];
-        int n = snprintf(size, sizeof size, "%llu", (unsigned long long)f.size);
-        rc = digest_update(d, f.path, strlen(f.path) + 1, err);
-        if (rc == 0)
-            rc = digest_update(d, size, (size_t)n + 1, err);
-        if (rc == 0)
-            rc = digest_update(d, f.version ? f.version : "", f.version ? strlen(f.version) + 1 : 1, err);
+        rc = add_file(d, &f, err);
     }
     for (size_t i = 0; i < src->folder_count && rc == 0; i++)
-        rc = digest_update(d, src->folders[i], strlen(src->folders[i]) + 1, err);
+        rc = add_field(d, src->folders[i], err);
     for (size_t i = 0; i < src->link_count && rc == 0; i++)
         rc = add_link(d, &src->links[i], err);
     if (rc == 0 && !in->own.steady) {

@@ -289,6 +289,26 @@ def test_F22_a_cached_object_is_not_handed_to_who_may_list_but_not_read(berth, s
     assert server.asked(access="AKIDLISTER000000000", op="list")
 
 
+def test_F23_reading_an_origin_of_ones_own_proves_nothing_about_another_of_the_same_shape(berth, server, other, one_engine):
+    """The same names, sizes and ETags at an endpoint where these keys may read everything."""
+    server.verify = True
+    server.identity(FIRST, "first-secret")
+    server.identity("AKIDLISTER000000000", "lister-secret")
+    server.rule(access="AKIDLISTER000000000", op="head", status=403, code="AccessDenied")
+    server.rule(access="AKIDLISTER000000000", op="get", status=403, code="AccessDenied")
+    server.put("ours", "d/x", "private", etag='"the-same"')
+    other.put("ours", "d/x", "my own", etag='"the-same"')
+    job = berth.job(bacalhau([s3_input("ours", "d/", Endpoint=server.url)], "cat /data/x"))
+    assert berth("run", "--engine", one_engine, "--results", "mine", job, env=KEYS).out == b"private"
+    lister = {"AWS_ACCESS_KEY_ID": "AKIDLISTER000000000", "AWS_SECRET_ACCESS_KEY": "lister-secret"}
+    decoy = berth.job(bacalhau([s3_input("ours", "d/", Endpoint=other.url)], "cat /data/x"), "decoy.json")
+    assert berth("run", "--engine", one_engine, "--results", "decoy", decoy, env=lister).out == b"my own"
+    theirs = berth("run", "--engine", one_engine, "--results", "theirs", job, env=lister)
+    assert theirs.code == 125 and "denied" in theirs.errors and b"private" not in theirs.out, theirs
+    again = berth("run", "--engine", one_engine, "--results", "again", decoy, env=lister)
+    assert again.out == b"my own", again
+
+
 def test_F23_what_was_proved_and_has_not_changed_is_not_asked_for_again(berth, server, one_engine):
     """Names that a listing and a folder put into different orders."""
     server.verify = True

@@ -85,6 +85,25 @@ static void a_newer_index_is_refused(void **state)
     assert_int_equal(err.kind, ERR_UNSUPPORTED);
 }
 
+/* Earlier fingerprints did not name the origin. */
+static void proofs_of_an_older_index_prove_nothing_and_cost_no_content(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    const uint8_t scope[32] = {1}, fingerprint[32] = {2};
+    bool has = true;
+    store(f->c, f->lease, "kept", 1, 100, true);
+    assert_ok(cache_proof_put(f->c, scope, fingerprint, &err), err);
+    assert_ok(reopen(f, &err), err);
+    assert_ok(cache_proof_has(f->c, scope, fingerprint, &has, &err), err);
+    assert_true(has);
+    index_do(f, "UPDATE schema_version SET version = 1");
+    assert_ok(reopen(f, &err), err);
+    assert_ok(cache_proof_has(f->c, scope, fingerprint, &has, &err), err);
+    assert_false(has);
+    assert_true(is_stored(f->c, "kept"));
+}
+
 static void an_interrupted_start_is_completed(void **state)
 {
     struct fixture *f = *state;
@@ -208,6 +227,7 @@ int main(void)
         TEST(a_cache_that_was_opened_up_is_closed_again),
         TEST(a_newer_layout_is_refused_with_both_versions),
         TEST(an_older_layout_is_brought_forward_with_all_it_holds),
+        TEST(proofs_of_an_older_index_prove_nothing_and_cost_no_content),
         TEST(a_newer_index_is_refused),
         TEST(an_interrupted_start_is_completed),
         TEST(a_disk_of_its_own_may_have_its_lost_and_found),
