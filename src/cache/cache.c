@@ -67,3 +67,8 @@ void cache_free(struct cache *c)
     free(c->dir);
     free(c);
 }
+
+const char *cache_dir(const struct cache *c)
+{
+    return c->dir;
+}

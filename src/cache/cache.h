@@ -40,6 +40,7 @@ struct cache_opts {
  * that holds something else (ERR_REFUSED); runs the cheap repair. Not to be used across fork(). */
 int cache_open(struct cache **out, const struct cache_opts *opts, struct err *err);
 void cache_free(struct cache *c); /* flushes; fills, leases are to be ended before */
+const char *cache_dir(const struct cache *c);
 
 #define BLOB_ID_MAX     68 /* 64 hex digits, or 'r' and 32 */
 #define SNAPSHOT_ID_MAX 65

@@ -134,6 +134,7 @@ static void describe_run(struct execution *e, const struct execution_job *j, str
         out->stage.peers = (struct stage_peers){.locate = peers_locate, .ctx = e, .xfer = e->node->peer_xfer};
     out->stage.access.ambient = false;
     out->stage.access.ambient_buckets = o->allow_buckets;
+    out->stage.access.local_private = e->node->private_dirs;
     publish_access(e, j, &out->publish);
     uploads->exec = e;
     uploads->access =

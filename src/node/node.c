@@ -82,6 +82,8 @@ static int open_results(struct node *n, struct err *err)
     n->results_dir = o->results_dir ? str_dup(o->results_dir, err) : str_printf(err, "%s/" RESULTS_NAME, o->state_dir);
     if (!n->results_dir || fs_mkdirs(n->results_dir, 0700, err) < 0)
         return -1;
+    n->private_dirs[0] = o->state_dir;
+    n->private_dirs[1] = n->results_dir;
     n->results_fd = fs_open_dir(n->results_dir, err);
     return n->results_fd < 0 ? -1 : 0;
 }

@@ -78,6 +78,7 @@ struct node {
     char id[NODE_ID_MAX], market[NODE_MARKET_MAX];
     int state_fd, lock_fd, results_fd;
     char *results_dir;
+    const char *private_dirs[3]; /* no input may see them; NULL at the end */
     struct seal_pair *pair;
     struct engine_info engine;
     struct holds holds;

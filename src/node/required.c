@@ -181,6 +181,7 @@ static int stage_and_pin(struct node *n, const struct op *op, const char *by, js
                             .cancel = &n->ending};
     so.access.ambient = false;
     so.access.ambient_buckets = n->opts->allow_buckets;
+    so.access.local_private = n->private_dirs;
     if (stage_new(&stage, &so, op->inputs, op->input_count, err) < 0)
         return -1;
     show_stage(n, stage, op->input_count);

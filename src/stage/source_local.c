@@ -63,14 +63,53 @@ static int check_allowed(const struct source_local_state *s, struct err *err)
     return err_hint(err, "allow it with --set local.allow=%s, or by local.allow in the configuration", s->real);
 }
 
-/* What holds the runs is the cache's folder or lies in it; no job may write there. */
+/* Whether `real` is `folder` or lies below it. Told by the folders themselves: a mount may give one a second path. */
+static int lies_in(const char *real, const char *folder, bool *lies, struct err *err)
+{
+    struct stat want, st;
+    AUTO_STR at = str_dup(real, err);
+    *lies = false;
+    if (!at)
+        return -1;
+    if (stat(folder, &want) < 0)
+        return err_sys(err, "look at %s", folder);
+    while (*at && !*lies) {
+        if (stat(at, &st) < 0)
+            return err_sys(err, "look at %s", at);
+        *lies = st.st_dev == want.st_dev && st.st_ino == want.st_ino;
+        *strrchr(at, '/') = '\0';
+    }
+    return 0;
+}
+
+/* The index, the key, other jobs' inputs and results: to be neither read nor written by any job. */
+static int check_apart(const struct source_local_state *s, const char *own, struct err *err)
+{
+    bool holds = false, held = false;
+    AUTO_STR folder = realpath(own, NULL);
+    if (!folder)
+        return errno == ENOENT ? 0 : err_sys(err, "look at %s", own);
+    if (lies_in(folder, s->real, &holds, err) < 0 || lies_in(s->real, folder, &held, err) < 0)
+        return -1;
+    if (!holds && !held)
+        return 0;
+    if (held)
+        err_set(err, ERR_REFUSED, "%s: it belongs to berth's own folder %s, which no job may see", s->real, folder);
+    else
+        err_set(err, ERR_REFUSED, "%s: berth's own folder %s lies in it, which no job may see", s->real, folder);
+    return err_hint(err, "name a folder that lies apart from what berth keeps: its cache and, on a node, its state");
+}
+
 static int check_not_ours(const struct source_local_state *s, struct err *err)
 {
-    const char *work = s->base.stage->opts.work_dir;
-    if (!s->base.input->writable || !work || !is_within(work, s->real))
-        return 0;
-    err_set(err, ERR_REFUSED, "%s: berth's own cache lies in it, and no job may write there", s->real);
-    return err_hint(err, "mount a folder that does not hold the cache, or mount it read-only");
+    const struct stage_opts *o = &s->base.stage->opts;
+    if ((o->cache && check_apart(s, cache_dir(o->cache), err) < 0) ||
+        (o->work_dir && check_apart(s, o->work_dir, err) < 0))
+        return -1;
+    for (const char *const *own = o->access.local_private; own && *own; own++)
+        if (check_apart(s, *own, err) < 0)
+            return -1;
+    return 0;
 }
 
 /* Opened where it really is, every step confined: a link that came meanwhile is not followed. */

@@ -33,6 +33,8 @@ struct stage_access {
     enum s3_addressing addressing;
     const char *const *mirrors;     /* "FROM=TO" prefixes; NULL: none */
     const char *const *local_allow; /* folders that localDirectory may name; NULL: none */
+    /* Folders of berth's own besides the cache and the work folder, which no input may hold, nor lie in; NULL: none */
+    const char *const *local_private;
     struct xfer_policy policy;
 };
 

@@ -88,11 +88,33 @@ def test_what_cannot_be_mounted_is_named_before_anything_starts(run, folder, mak
     assert not (folder / "it").exists() or stat.S_ISFIFO((folder / "it").stat().st_mode)
 
 
-def test_the_root_and_what_holds_the_cache_are_no_writable_inputs(run, berth):
+def test_the_root_is_no_input(run):
     result = run(bacalhau([local("/")], "true"), allow="/")
     assert result.code == 125 and "whole file system" in result.errors, result
-    result = run(bacalhau([local(berth.cache.parent, ReadWrite=True)], "true"), allow=berth.cache.parent)
-    assert result.code == 125 and "cache" in result.errors, result
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_nothing_of_the_cache_is_an_input_nor_what_holds_it(run, berth, s3, write):
+    """Its parent is allowed, as a folder for all kinds of things may be."""
+    bucket = s3.bucket(public=True)
+    s3.put(bucket, "x.txt", "another job's")
+    assert run(bacalhau([s3_input(bucket, "x.txt", Endpoint=s3.endpoint)], "cat /data/x.txt")).code == 0
+    blob = next(p for p in (berth.cache / "blobs").rglob("*") if p.is_file())
+    (berth.cache.parent / "alias").symlink_to(berth.cache)
+    held = [berth.cache / name for name in ("", "blobs", "views", "partial", "key", "index.db")]
+    for path in [*held, blob, blob.parent, berth.cache.parent, berth.cache.parent / "alias" / "blobs"]:
+        params = {"ReadWrite": True} if write else {}
+        result = run(bacalhau([local(path, **params)], "find /data -type f -exec cat {} +"), allow=berth.cache.parent)
+        assert result.code == 125 and "berth's own folder" in result.errors and str(berth.cache) in result.errors, result
+        assert "read-only" not in result.errors and "another job's" not in result.text, result
+
+
+def test_a_neighbour_of_the_cache_is_an_input(run, berth):
+    near = berth.cache.parent / (berth.cache.name + "2")
+    near.mkdir()
+    (near / "a.txt").write_text("alpha\n")
+    result = run(bacalhau([local(near)], "cat /data/a.txt"), allow=berth.cache.parent)
+    assert result.code == 0 and result.text == "alpha\n", result
 
 
 @pytest.mark.parametrize("targets", [("/data", "/data"), ("/data", "/data/deep"), ("/data/deep", "/data")])

@@ -199,6 +199,21 @@ def test_a_publisher_may_not_name_the_nodes_own_disk(market, real, tmp_path):
     assert end["state"] == "failed" and "disk" in end["reason"] and not any(tmp_path.glob("x*")), end
 
 
+def test_what_the_node_keeps_is_no_input_whatever_is_allowed(market, real):
+    """Its token, its keys, the results of other jobs, its cache."""
+    node = real(BERTH_LOCAL_ALLOW=str(market.folder))
+    market.await_nodes()
+    apart = market.folder / "apart"
+    apart.mkdir()
+    for path in (node.state, node.state / "results", next(p for p in node.state.iterdir() if p.is_file()), node.state.parent,
+                 node.state.parent / "cache" / "blobs"):
+        source = {"Type": "localDirectory", "Params": {"SourcePath": str(path)}}
+        end = await_state(market, market.post(bacalhau("true", [{"Target": "/data", "Source": source}]))["id"], "failed")
+        assert "berth's own folder" in end["reason"], end
+    source = {"Type": "localDirectory", "Params": {"SourcePath": str(apart)}}
+    assert await_state(market, market.post(bacalhau("true", [{"Target": "/data", "Source": source}]))["id"], "succeeded")
+
+
 def test_no_secret_is_left_in_logs_files_or_messages(market, real, s3):
     bucket = s3.bucket()
     node = real("-v")
