@@ -149,23 +149,29 @@ static int put_figures(struct db *db, json_t *o, struct err *err)
     return 0;
 }
 
+static json_t *text_or_null(struct db_stmt *s, int column)
+{
+    struct span text = db_col_text(s, column);
+    return text.p ? json_stringn(text.p, text.n) : json_null();
+}
+
 static int put_jobs(struct db *db, json_t *jobs, struct err *err)
 {
     struct db_stmt *s = NULL;
     int rc;
-    if (db_prepare(db, "SELECT job, pid, container, created_ms FROM leases ORDER BY n", &s, err) < 0)
+    if (db_prepare(db, "SELECT job, pid, engine, container, created_ms FROM leases ORDER BY n", &s, err) < 0)
         return -1;
     while ((rc = db_next(s, err)) > 0) {
         json_t *o = json_object();
-        struct span job = db_col_text(s, 0), container = db_col_text(s, 2);
+        struct span job = db_col_text(s, 0);
         if (!o || json_array_append_new(jobs, o) < 0) {
             db_done(s);
             return err_nomem(err);
         }
         if (json_put(o, "job", json_stringn(job.p, job.n), err) < 0 ||
             json_put(o, "pid", json_integer(db_col_i64(s, 1)), err) < 0 ||
-            json_put(o, "container", container.p ? json_stringn(container.p, container.n) : json_null(), err) < 0 ||
-            put_ms(o, "since_ms", db_col_i64(s, 3), err) < 0) {
+            json_put(o, "engine", text_or_null(s, 2), err) < 0 ||
+            json_put(o, "container", text_or_null(s, 3), err) < 0 || put_ms(o, "since_ms", db_col_i64(s, 4), err) < 0) {
             db_done(s);
             return -1;
         }

@@ -147,10 +147,11 @@ int cache_snapshot_view(struct cache *c, const char *id, struct buf *path, struc
 int cache_snapshot_list(struct cache *c, const char *id, struct arena *a, struct cache_tree *out, struct err *err);
 
 /* Leases: an OFD lock on a file that names job and container; everything looked up, filled or made under it stays until
- * it is freed or its process is dead and no labelled container lives. Any thread may use one; freeing waits for its
- * commits. */
+ * it is freed, or its process is dead and so, as its own engine says, is its container. Any thread may use one; freeing
+ * waits for its commits. */
 int cache_lease_new(struct cache *c, const char *job_id, struct cache_lease **out, struct err *err);
-int cache_lease_set_container(struct cache_lease *l, const char *container_id, struct err *err);
+/* `engine` names the one that has it, in words that are alike in every process. */
+int cache_lease_set_container(struct cache_lease *l, const char *engine, const char *container_id, struct err *err);
 void cache_lease_free(struct cache_lease *l);
 
 /* Entries. `identity` names what was asked for (source and all that shapes the result), `scope` whom it was for (keyed
@@ -208,12 +209,16 @@ int cache_find(struct cache *c, const char *what, char id[SNAPSHOT_ID_MAX],
                struct err *err); /* id prefix or identity */
 int cache_remove(struct cache *c, const char *snapshot, bool even_if_pinned, uint64_t *freed, struct err *err);
 
+enum cache_container { CACHE_CONTAINER_UNKNOWN, CACHE_CONTAINER_GONE, CACHE_CONTAINER_LIVES };
+
 struct cache_gc_opts {
     bool all; /* everything that is not leased or pinned, expired or not */
     bool dry_run;
     uint64_t need_bytes; /* free at least so much, least recently used first; 0: only what expired or is orphaned */
-    /* Whether a labelled container still lives, asked for leases of dead processes; NULL: assume dead. */
-    bool (*container_alive)(void *ctx, const char *container_id);
+    /* What became of a container, asked for leases of dead processes. `engine` as it was noted; NULL: it was not, by an
+     * earlier version. UNKNOWN keeps the lease: what the container may have mounted stays. NULL: nobody can be asked.
+     */
+    enum cache_container (*container)(void *ctx, const char *engine, const char *container_id);
     void *ctx;
 };
 struct cache_gc_result {

@@ -169,16 +169,17 @@ struct cache_lease {
     int64_t n;
     char name[RNG_ID_MAX];
     int fd;
-    char *job, *container;
+    char *job, *engine, *container;
     struct err failed; /* of a fill that could not be indexed; guarded by the writer's mutex */
 };
 int lease_add_blob(struct db *db, const struct cache_lease *l, int64_t blob, struct err *err); /* NULL lease: nothing */
 int lease_add_snapshot(struct db *db, const struct cache_lease *l, int64_t snapshot, struct err *err);
 struct lease_probe {
-    bool (*container_alive)(void *ctx, const char *container_id);
+    enum cache_container (*container)(void *ctx, const char *engine,
+                                      const char *container_id); /* as in cache_gc_opts */
     void *ctx;
-    bool spare_containers; /* there is nobody to ask: leave those that name one */
 };
+/* `probe` NULL: there is nobody to ask. */
 int lease_reap(struct cache *c, const struct lease_probe *probe, struct err *err);
 int lease_sweep_files(struct cache *c, struct err *err); /* files without a row */
 int lease_is_alive(const struct cache *c, const char *name, bool *alive, struct err *err);

@@ -167,11 +167,10 @@ static int remove_snapshot(struct cache *c, const char *id, bool even_if_pinned,
 int cache_remove(struct cache *c, const char *snapshot, bool even_if_pinned, uint64_t *freed, struct err *err)
 {
     char id[SNAPSHOT_ID_MAX];
-    struct lease_probe nobody_to_ask = {.spare_containers = true};
     *freed = 0;
     if (cache_find(c, snapshot, id, err) < 0)
         return -1;
-    if (lease_reap(c, &nobody_to_ask, err) < 0 || remove_snapshot(c, id, even_if_pinned, freed, err) < 0)
+    if (lease_reap(c, NULL, err) < 0 || remove_snapshot(c, id, even_if_pinned, freed, err) < 0)
         return err_wrap(err, "cache");
     return 0;
 }

@@ -18,7 +18,7 @@ static int sweep(struct sweep *s, const struct cache_gc_opts *opts, int64_t befo
 static int gc(struct cache *c, const struct cache_gc_opts *opts, struct cache_gc_result *out, struct err *err)
 {
     struct sweep s = {.c = c, .dry = opts->dry_run};
-    struct lease_probe probe = {.container_alive = opts->container_alive, .ctx = opts->ctx};
+    struct lease_probe probe = {.container = opts->container, .ctx = opts->ctx};
     struct partials partials;
     uint64_t orphans = 0, orphan_bytes = 0;
     int64_t before_ms = opts->all ? INT64_MAX : cache_now(c) - c->ttl_ms;

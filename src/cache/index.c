@@ -52,6 +52,7 @@ static const char *const migrations[] = {
     "CREATE INDEX lease_snapshots_snapshot ON lease_snapshots(snapshot);",
     /* Proofs of before were of a list without its origin, and proved too much. */
     "DELETE FROM proofs;",
+    "ALTER TABLE leases ADD COLUMN engine TEXT;", /* NULL: of a container that was noted without it */
 };
 
 int index_connect(const struct cache *c, struct db **out, struct err *err)

@@ -42,7 +42,8 @@ static int write_text(const struct cache_lease *l, struct err *err)
     AUTO_BUF out;
     buf_init(&out, LEASE_TEXT_MAX);
     if (json_put_str(text, "job", l->job, err) < 0 || json_put_u64(text, "pid", (uint64_t)getpid(), err) < 0 ||
-        json_put_str(text, "container", l->container, err) < 0 || json_write(text, false, &out, err) < 0)
+        json_put_str(text, "engine", l->engine, err) < 0 || json_put_str(text, "container", l->container, err) < 0 ||
+        json_write(text, false, &out, err) < 0)
         return -1;
     if (fs_pwrite_all(l->fd, out.p, out.n, 0, err) < 0)
         return -1;
@@ -94,6 +95,7 @@ static void lease_release(struct cache_lease *l)
         unlinkat(l->cache->leases_fd, l->name, 0); /* before the lock goes with the descriptor */
     auto_close(&l->fd);
     free(l->job);
+    free(l->engine);
     free(l->container);
     free(l);
 }
@@ -118,19 +120,24 @@ int cache_lease_new(struct cache *c, const char *job_id, struct cache_lease **ou
 static int update_container(struct cache_lease *l, struct db *db, struct err *err)
 {
     struct db_stmt *s = NULL;
-    if (db_prepare(db, "UPDATE leases SET container = $2 WHERE n = $1", &s, err) < 0)
+    if (db_prepare(db, "UPDATE leases SET engine = $2, container = $3 WHERE n = $1", &s, err) < 0)
         return -1;
     db_bind_i64(s, 1, l->n);
-    db_bind_text(s, 2, l->container);
+    db_bind_text(s, 2, l->engine);
+    db_bind_text(s, 3, l->container);
     return db_run(s, err);
 }
 
-int cache_lease_set_container(struct cache_lease *l, const char *container_id, struct err *err)
+int cache_lease_set_container(struct cache_lease *l, const char *engine, const char *container_id, struct err *err)
 {
-    char *name = str_dup(container_id, err);
-    if (!name)
+    char *where = str_dup(engine, err), *name = where ? str_dup(container_id, err) : NULL;
+    if (!name) {
+        free(where);
         return err_wrap(err, "cache");
+    }
+    free(l->engine);
     free(l->container);
+    l->engine = where;
     l->container = name;
     if (write_text(l, err) < 0 || index_begin(l->cache, err) < 0 ||
         index_end(l->cache, update_container(l, l->cache->index.db, err), err) < 0)
@@ -186,7 +193,7 @@ int lease_add_snapshot(struct db *db, const struct cache_lease *l, int64_t snaps
 struct found_lease {
     int64_t n;
     char name[RNG_ID_MAX];
-    char *container; /* owned */
+    char *engine, *container; /* owned */
 };
 
 struct found_leases {
@@ -196,8 +203,10 @@ struct found_leases {
 
 static void found_release(struct found_leases *f)
 {
-    for (size_t i = 0; i < f->n; i++)
+    for (size_t i = 0; i < f->n; i++) {
+        free(f->v[i].engine);
         free(f->v[i].container);
+    }
     free(f->v);
 }
 
@@ -212,9 +221,11 @@ static int found_add(struct found_leases *f, struct db_stmt *s, struct err *err)
     struct found_lease *l = &more[f->n];
     *l = (struct found_lease){.n = db_col_i64(s, 0)};
     text_copy(l->name, sizeof l->name, db_col_text(s, 1));
+    f->n++;
     if (!db_col_null(s, 2) && !(l->container = str_dup_span(db_col_text(s, 2), err)))
         return -1;
-    f->n++;
+    if (!db_col_null(s, 3) && !(l->engine = str_dup_span(db_col_text(s, 3), err)))
+        return -1;
     return 0;
 }
 
@@ -222,7 +233,7 @@ static int read_leases(struct db *db, struct found_leases *out, struct err *err)
 {
     struct db_stmt *s = NULL;
     int rc;
-    if (db_prepare(db, "SELECT n, name, container FROM leases", &s, err) < 0)
+    if (db_prepare(db, "SELECT n, name, container, engine FROM leases", &s, err) < 0)
         return -1;
     while ((rc = db_next(s, err)) > 0) {
         if (found_add(out, s, err) < 0) {
@@ -242,13 +253,14 @@ static int is_dead(const struct cache *c, const struct found_lease *l, const str
         return -1;
     if (alive)
         return 0;
-    if (l->container && probe->spare_containers)
-        return 0;
-    *dead = !l->container || !probe->container_alive || !probe->container_alive(probe->ctx, l->container);
+    if (!l->container)
+        *dead = true;
+    else if (probe && probe->container)
+        *dead = probe->container(probe->ctx, l->engine, l->container) == CACHE_CONTAINER_GONE;
     return 0;
 }
 
-/* Leases whose process is gone, and whose container is, as far as can be known. Who asks the engine holds nothing. */
+/* Leases whose process is gone, and whose container is known to be. Who asks the engine holds nothing. */
 int lease_reap(struct cache *c, const struct lease_probe *probe, struct err *err)
 {
     AUTO(found_release) struct found_leases all = {0};

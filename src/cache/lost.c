@@ -256,10 +256,9 @@ static int count_unsynced(struct cache *c, int64_t *earlier, bool *now, struct e
 /* Bounded by what is in doubt, not by what is stored. */
 int repair_cheap(struct cache *c, struct err *err)
 {
-    struct lease_probe nobody_to_ask = {.spare_containers = true};
     int64_t earlier = 0, forgotten = 0;
     bool now = false;
-    if (lease_reap(c, &nobody_to_ask, err) < 0 || count_unsynced(c, &earlier, &now, err) < 0)
+    if (lease_reap(c, NULL, err) < 0 || count_unsynced(c, &earlier, &now, err) < 0)
         return -1;
     atomic_store(&c->unsynced, now); /* left by a process that was killed: the next flush syncs it */
     if (!earlier)

@@ -74,12 +74,10 @@ static int try_reserve(struct cache *c, const struct cache_lease *l, uint64_t by
 /* In the order of regret: leftovers, the least recently used, and last what an interrupted fetch could go on with. */
 static int make_room(struct cache *c, struct lack need, bool *helped, struct err *err)
 {
-    struct lease_probe nobody_to_ask = {.spare_containers = true};
     struct partials partials;
     struct sweep s = {.c = c};
     uint64_t orphans = 0, orphan_bytes = 0;
-    if (lease_reap(c, &nobody_to_ask, err) < 0 ||
-        partials_sweep(c, cache_now(c) - c->ttl_ms, true, &partials, err) < 0 ||
+    if (lease_reap(c, NULL, err) < 0 || partials_sweep(c, cache_now(c) - c->ttl_ms, true, &partials, err) < 0 ||
         orphans_sweep(c, true, &orphans, &orphan_bytes, err) < 0)
         return -1;
     uint64_t gone = partials.stale + orphans;

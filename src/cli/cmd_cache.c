@@ -7,11 +7,12 @@
 #include <limits.h>
 #include <time.h>
 
-#define NAMES_SHOWN 2  /* of those who pin or lease; --json has all */
-#define PIN_BYTES   40 /* of a pin's name */
-#define JOB_BYTES   10 /* of a job's id */
-#define NAMES_MAX   256
-#define MEMBER_MAX  ((size_t)1 << 20)
+#define NAMES_SHOWN  2  /* of those who pin or lease; --json has all */
+#define PIN_BYTES    40 /* of a pin's name */
+#define JOB_BYTES    10 /* of a job's id */
+#define NAMES_MAX    256
+#define MEMBER_MAX   ((size_t)1 << 20)
+#define ENGINE_SHOWN 256 /* bytes of an engine's address */
 
 static struct {
     bool repair, all, dry_run, force;
@@ -271,21 +272,53 @@ static int path(struct cli *cli, struct cache *c, const struct strv *operands, s
 
 /* --- gc, verify --------------------------------------------------------------------------------------------------- */
 
+/* Whom to ask about the containers of dead runs, and those that nobody could be asked about. */
+struct inquiry {
+    struct engine *engine; /* NULL: there is none */
+    unsigned unknown;
+    char where[ENGINE_SHOWN]; /* the engine of one of them */
+};
+
+/* Only its own engine's word that it is gone counts; that it runs is believed of any. */
+static enum cache_container ask_engine(void *ctx, const char *engine, const char *container_id)
+{
+    struct inquiry *q = ctx;
+    enum engine_running is = q->engine ? engine_is_running(q->engine, container_id) : ENGINE_RUNNING_UNKNOWN;
+    if (is == ENGINE_RUNNING_YES)
+        return CACHE_CONTAINER_LIVES;
+    if (is == ENGINE_RUNNING_NO && (!engine || str_eq(engine, engine_address(q->engine))))
+        return CACHE_CONTAINER_GONE;
+    q->unknown++;
+    snprintf(q->where, sizeof q->where, "%s%s", engine ? "at " : "that ran it", engine ? engine : "");
+    return CACHE_CONTAINER_UNKNOWN;
+}
+
+static void say_unknown(const struct inquiry *q, const struct err *no_engine)
+{
+    if (q->unknown == 0)
+        return;
+    fprintf(stderr, "berth: %u killed run%s may still have a container: %s\n", q->unknown, q->unknown > 1 ? "s" : "",
+            q->engine ? "the engine that was asked is another, or does not tell" : no_engine->text);
+    fprintf(stderr, "  hint: what it uses is kept; --set engine=… asks another engine, here the one %s\n", q->where);
+}
+
 static int gc(struct cli *cli, struct cache *c, const struct strv *operands, struct err *err)
 {
     (void)operands;
     struct wiring engine = {0};
     struct err no_engine = ERR_INIT;
-    bool asks = wiring_open_engine(&engine, cli, &no_engine) == 0;
+    (void)wiring_open_engine(&engine, cli, &no_engine); /* without one, nothing is known of containers */
+    struct inquiry asked = {.engine = engine.engine};
     const struct cache_gc_opts opts = {
         .all = a.all,
         .dry_run = a.dry_run,
         .need_bytes = a.need,
-        .container_alive = asks ? wiring_container_alive : NULL,
-        .ctx = engine.engine,
+        .container = ask_engine,
+        .ctx = &asked,
     };
     struct cache_gc_result r;
     int rc = cache_gc(c, &opts, &r, err);
+    say_unknown(&asked, &no_engine);
     wiring_release(&engine);
     if (rc < 0)
         return -1;
@@ -411,7 +444,8 @@ const struct command command_cache_gc = {
          .args = "",
          .about =
              "Removes snapshots past their time to live, data that nothing refers to and old partial downloads. Leases "
-             "and pins are spared; the engine is asked which containers of dead runs still live.",
+             "and pins are spared; the engine is asked which containers of dead runs still live, and what it does not "
+             "know of stays.",
          .examples = "berth cache gc\nberth cache gc --need 50GB\nberth cache gc --all --dry-run"},
     .options = gc_options,
     .run = run_gc};

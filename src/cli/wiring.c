@@ -110,8 +110,3 @@ void wiring_access(const struct cli *cli, struct stage_access *out)
     };
     policy_of(cli, &out->policy);
 }
-
-bool wiring_container_alive(void *engine, const char *container_id)
-{
-    return engine_is_running(engine, container_id);
-}

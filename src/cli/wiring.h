@@ -27,7 +27,4 @@ void wiring_release(struct wiring *w);
 /* How inputs are reached, for the job's own author. Borrows from the configuration. */
 void wiring_access(const struct cli *cli, struct stage_access *out);
 
-/* For cache_gc_opts: whether the container of a dead run still lives. `engine` is a struct engine *. */
-bool wiring_container_alive(void *engine, const char *container_id);
-
 #endif

@@ -21,13 +21,19 @@ static int read_int(const json_t *state, const char *key)
     return json_get_i64(state, key, &v) && v >= INT32_MIN && v <= INT32_MAX ? (int)v : 0;
 }
 
-int docker_inspect(struct docker *d, const char *id, struct docker_state *out, struct err *err)
+static int ask(struct docker *d, const char *id, struct docker_reply *reply, struct err *err)
 {
     char path[DOCKER_PATH_MAX];
+    if (docker_container_path(path, id, "/json", err) < 0)
+        return -1;
+    return docker_call(d, &(struct docker_request){.path = path}, reply, err);
+}
+
+int docker_inspect(struct docker *d, const char *id, struct docker_state *out, struct err *err)
+{
     AUTO_REPLY reply = {0};
     int64_t memory = 0;
-    if (docker_container_path(path, id, "/json", err) < 0 ||
-        docker_call(d, &(struct docker_request){.path = path}, &reply, err) < 0)
+    if (ask(d, id, &reply, err) < 0)
         return -1;
     const json_t *state = json_object_get(reply.json, "State");
     if (reply.status != 200 || !state) {
@@ -52,11 +58,17 @@ int docker_inspect(struct docker *d, const char *id, struct docker_state *out, s
     return 0;
 }
 
+/* Only the engine's own word that it has no such container is one: a socket that isn't there is "not found", too. */
 int docker_is_running(void *self, const char *id, bool *running, struct err *err)
 {
-    struct docker_state state;
-    if (docker_inspect(self, id, &state, err) < 0)
+    AUTO_REPLY reply = {0};
+    if (ask(self, id, &reply, err) < 0)
         return -1;
-    *running = state.running;
+    const json_t *state = json_object_get(reply.json, "State");
+    if (reply.status != 404 && (reply.status != 200 || !state)) {
+        docker_refused(&reply, err, "container %s", id);
+        return -1;
+    }
+    *running = json_get_bool(state, "Running", false);
     return 0;
 }

@@ -2,10 +2,13 @@
 
 #include "base/log.h"
 
+#include <limits.h>
+
 struct engine {
     const struct engine_backend *backend;
     void *self;
     struct engine_service service;
+    char *address;
 };
 
 /* Where engines listen by default, in the order they are looked for. */
@@ -36,10 +39,23 @@ static void add_podman_places(struct places *p)
     add_place(p, str_empty(runtime) ? fallback : runtime, "/podman/podman.sock");
 }
 
+/* Sockets have several paths (/var/run leads to /run), and tcp:// several spellings. */
+static char *address_of(const struct endpoint *at, struct err *err)
+{
+    char real[PATH_MAX];
+    if (at->socket[0])
+        return str_printf(err, "unix://%s", realpath(at->socket, real) ? real : at->socket);
+    return str_printf(err, "tcp://%s", at->authority);
+}
+
 static int open_at(struct engine *e, const struct endpoint *at, struct err *err)
 {
     e->backend = &docker_backend;
-    return e->backend->open(&e->self, at, err);
+    if (e->backend->open(&e->self, at, err) < 0)
+        return -1;
+    if (!e->address)
+        e->address = address_of(at, err);
+    return e->address ? 0 : -1;
 }
 
 static int open_text(struct engine *e, const char *where, struct err *err)
@@ -75,7 +91,9 @@ static int open_private_podman(struct engine *e, const struct engine_opts *opts,
     if (engine_service_start(&e->service, opts->runtime_dir, &at, err) < 0)
         return -1;
     log_debug("engine", "started a podman service of its own (pid=%d socket=%s)", (int)e->service.pid, at.socket);
-    return open_at(e, &at, err);
+    /* Its socket is new each time; its containers are this user's. */
+    e->address = str_printf(err, "podman of user %u", (unsigned)geteuid());
+    return e->address ? open_at(e, &at, err) : -1;
 }
 
 /* Nothing was found: say what was looked at, and keep the reason of what was there but did not answer. */
@@ -158,6 +176,7 @@ void engine_free(struct engine *e)
     if (e->self)
         e->backend->free(e->self);
     engine_service_stop(&e->service);
+    free(e->address);
     free(e);
 }
 
@@ -214,9 +233,17 @@ int engine_list(struct engine *e, const char *label, struct engine_listed **out,
     return e->backend->list(e->self, label, out, n, err);
 }
 
-bool engine_is_running(struct engine *e, const char *id)
+enum engine_running engine_is_running(struct engine *e, const char *id)
 {
-    struct err unknown = ERR_INIT;
+    struct err why = ERR_INIT;
     bool running = false;
-    return e->backend->is_running(e->self, id, &running, &unknown) == 0 && running;
+    if (e->backend->is_running(e->self, id, &running, &why) == 0)
+        return running ? ENGINE_RUNNING_YES : ENGINE_RUNNING_NO;
+    log_debug("engine", "whether it runs is not known (container=%.12s reason=%s)", id, why.text);
+    return ENGINE_RUNNING_UNKNOWN;
+}
+
+const char *engine_address(const struct engine *e)
+{
+    return e->address;
 }

@@ -158,6 +158,11 @@ struct engine_listed {
     bool running;
 };
 int engine_list(struct engine *e, const char *label, struct engine_listed **out, size_t *n, struct err *err);
-bool engine_is_running(struct engine *e, const char *id); /* false also where the engine can't be asked */
+/* NO: it has ended, or this engine does not know it: then it may still be another's. */
+enum engine_running { ENGINE_RUNNING_UNKNOWN, ENGINE_RUNNING_NO, ENGINE_RUNNING_YES };
+enum engine_running engine_is_running(struct engine *e, const char *id); /* UNKNOWN: it can't be asked */
+/* Which engine this is, alike in every process of this machine: where it listens, links resolved, or for a private
+ * service whose containers it has. Borrowed. */
+const char *engine_address(const struct engine *e);
 
 #endif

@@ -37,7 +37,7 @@ struct engine_backend {
     int (*network_ensure)(void *self, struct engine_network *out, struct err *err);
     int (*network_check)(void *self, struct err *err);
     int (*list)(void *self, const char *label, struct engine_listed **out, size_t *n, struct err *err);
-    int (*is_running)(void *self, const char *id, bool *running, struct err *err);
+    int (*is_running)(void *self, const char *id, bool *running, struct err *err); /* -1: it can't be asked */
 };
 extern const struct engine_backend docker_backend;
 

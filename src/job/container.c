@@ -91,7 +91,7 @@ int run_create(struct run *r, struct err *err)
     if (rc == 0)
         rc = engine_create(r->opts->engine, &c, r->container, err);
     if (rc == 0 && r->stage)
-        rc = cache_lease_set_container(stage_lease(r->stage), r->container, err);
+        rc = cache_lease_set_container(stage_lease(r->stage), engine_address(r->opts->engine), r->container, err);
     arena_free(a);
     return rc;
 }

@@ -6,10 +6,12 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
 from conftest import bacalhau, nosana, resource, s3_input, tree
+from fleet import HERE, Process, eventually
 from lab import Engine, Relay, read_until, snapshot_of
 
 MIB = 1 << 20
@@ -288,7 +290,18 @@ def cache_view(jobs, id):
     return jobs.berth("cache", "path", id).text.rstrip("\n")
 
 
-def test_F15_the_input_of_a_killed_berths_container_stays_while_it_lives(jobs, cache, one_engine, s3):
+@pytest.fixture
+def strange_engine(tmp_path):
+    """An engine that never heard of anybody else's containers, and says so."""
+    path = tmp_path / "strange.sock"
+    engine = Process("strange", [sys.executable, HERE / "tiny_engine.py", path], dict(os.environ), tmp_path)
+    engine.start()
+    eventually("the engine to listen", path.exists)
+    yield f"unix://{path}"
+    engine.kill()
+
+
+def test_F15_the_input_of_a_killed_berths_container_stays_until_its_engine_says_that_it_is_gone(jobs, cache, one_engine, strange_engine, s3):
     bucket = s3.bucket()
     s3.put(bucket, "k", os.urandom(10_000))
     p = wait_ready(jobs.start(bucket, cmd=HOLD))
@@ -297,6 +310,10 @@ def test_F15_the_input_of_a_killed_berths_container_stays_while_it_lives(jobs, c
     engine = Engine(one_engine)
     assert len(engine.containers()) == 1
     assert cache("gc", "--all", "--set", f"engine={one_engine}")["snapshots"] == 0
+    for address in ("unix:///nonexistent/engine.sock", strange_engine):
+        unknown = jobs.berth("cache", "gc", "--all", "--set", f"engine={address}")
+        assert unknown.code == 0 and "1 killed run" in unknown.errors and one_engine in unknown.errors, unknown
+        assert unknown.text.startswith("removed 0 snapshots"), unknown
     for container in engine.containers().values():
         engine.remove(container)
     assert cache("gc", "--all", "--set", f"engine={one_engine}")["snapshots"] == 1

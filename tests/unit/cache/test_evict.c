@@ -193,14 +193,15 @@ static void hold_and_die(void *ctx)
     b = store(d->f->c, d->f->lease, "a", 1, 10, true);
     snapshot_of(d->f->c, d->f->lease, &b, 1, id);
     if (d->container)
-        assert_ok(cache_lease_set_container(d->f->lease, d->container, &err), err);
+        assert_ok(cache_lease_set_container(d->f->lease, "unix:///run/an.engine", d->container, &err), err);
     raise(SIGKILL);
 }
 
-static bool lives(void *ctx, const char *container)
+static enum cache_container told(void *ctx, const char *engine, const char *container)
 {
+    assert_string_equal(engine, "unix:///run/an.engine");
     assert_string_equal(container, "box");
-    return *(bool *)ctx;
+    return *(enum cache_container *)ctx;
 }
 
 static void the_lease_of_a_dead_process_holds_nothing(void **state)
@@ -214,17 +215,20 @@ static void the_lease_of_a_dead_process_holds_nothing(void **state)
     assert_int_equal(files_below(f, "leases"), 1);
 }
 
-static void a_dead_process_whose_container_runs_keeps_its_lease(void **state)
+static void a_dead_process_keeps_its_lease_until_its_container_is_known_to_be_gone(void **state)
 {
     struct fixture *f = *state;
-    bool alive = true;
+    enum cache_container is = CACHE_CONTAINER_LIVES;
     fixture_close(f);
     assert_int_equal(child_wait(child_start(hold_and_die, &(struct dying){f, "box"})), -SIGKILL);
     fixture_open(f);
-    struct cache_gc_opts ask = {.all = true, .container_alive = lives, .ctx = &alive};
+    struct cache_gc_opts ask = {.all = true, .container = told, .ctx = &is};
     assert_int_equal(gc(f, ask).snapshots, 0);
+    is = CACHE_CONTAINER_UNKNOWN;
+    assert_int_equal(gc(f, ask).snapshots, 0);
+    assert_int_equal(gc(f, (struct cache_gc_opts){.all = true}).snapshots, 0);
     assert_int_equal(index_number(f, "SELECT count(*) FROM leases"), 2);
-    alive = false;
+    is = CACHE_CONTAINER_GONE;
     assert_int_equal(gc(f, ask).snapshots, 1);
     assert_int_equal(index_number(f, "SELECT count(*) FROM leases"), 1);
     assert_agreement(f);
@@ -282,7 +286,7 @@ int main(void)
         TEST(what_holds_the_room_is_said),
         TEST(a_floor_of_free_space_is_kept),
         TEST(the_lease_of_a_dead_process_holds_nothing),
-        TEST(a_dead_process_whose_container_runs_keeps_its_lease),
+        TEST(a_dead_process_keeps_its_lease_until_its_container_is_known_to_be_gone),
         TEST(a_lease_on_blobs_looked_up_holds_them_too),
         TEST(partials_are_swept_unless_somebody_fetches),
     };

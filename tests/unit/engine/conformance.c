@@ -55,7 +55,7 @@ int rig_run(const struct rig *r, const struct engine_container *c, const struct 
         return -1;
     }
     int rc = rig_follow(r->engine, id, opts, o, err);
-    assert_false(engine_is_running(r->engine, id));
+    assert_int_equal(engine_is_running(r->engine, id), ENGINE_RUNNING_NO);
     assert_works(engine_remove(r->engine, id, &remove), &remove);
     return rc;
 }

@@ -4,6 +4,7 @@
 
 #include "engine/engine.h"
 
+#include <limits.h>
 #include <sys/syscall.h>
 
 #define CANARY       "c4n4ry-s3cret"
@@ -513,6 +514,48 @@ static void a_rootless_engine_is_not_asked_for_a_network(void **state)
     assert_null(request_of(p, "GET /v1.41/networks"));
 }
 
+/* ---- whether it runs ---- */
+
+static void only_the_engines_own_word_ends_a_container(void **state)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum engine_running is;
+    } rows[] = {
+        {200, "{\"State\":{\"Running\":true}}", ENGINE_RUNNING_YES},
+        {200, "{\"State\":{\"Running\":false}}", ENGINE_RUNNING_NO},
+        {404, "{\"message\":\"No such container\"}", ENGINE_RUNNING_NO},
+        {200, "{}", ENGINE_RUNNING_UNKNOWN},
+        {403, "{\"message\":\"not for you\"}", ENGINE_RUNNING_UNKNOWN},
+        {500, "{\"message\":\"odd\"}", ENGINE_RUNNING_UNKNOWN},
+    };
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    assert_works(open_it(p, &err), &err);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        p->route_count = 0;
+        route(p, "GET /v1.41/containers/" ID "/json ", rows[i].status, rows[i].body);
+        assert_int_equal(engine_is_running(p->engine, ID), rows[i].is);
+    }
+    loopback_stop(p->server);
+    unlink(p->socket);
+    assert_int_equal(engine_is_running(p->engine, ID), ENGINE_RUNNING_UNKNOWN);
+}
+
+static void an_engine_has_one_address_however_its_socket_is_reached(void **state)
+{
+    struct played *p = *state;
+    struct err err = ERR_INIT;
+    char link[112], real[PATH_MAX];
+    snprintf(link, sizeof link, "%s/l", p->scratch.path);
+    assert_int_equal(symlink(p->socket, link), 0);
+    assert_works(engine_open(&p->engine, &(struct engine_opts){.where = link}, &err), &err);
+    assert_non_null(realpath(p->socket, real));
+    assert_string_equal(engine_address(p->engine) + strlen("unix://"), real);
+    assert_int_equal(unlink(link), 0);
+}
+
 #define played_test(f) cmocka_unit_test_setup_teardown(f, played_open, played_close)
 
 int main(void)
@@ -536,6 +579,8 @@ int main(void)
         played_test(a_network_is_made_without_ipv6_on_a_bridge_of_a_known_name),
         played_test(a_rootless_engine_is_not_asked_for_a_network),
         played_test(podmans_own_api_makes_podmans_containers),
+        played_test(only_the_engines_own_word_ends_a_container),
+        played_test(an_engine_has_one_address_however_its_socket_is_reached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
