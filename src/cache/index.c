@@ -53,6 +53,8 @@ static const char *const migrations[] = {
     /* Proofs of before were of a list without its origin, and proved too much. */
     "DELETE FROM proofs;",
     "ALTER TABLE leases ADD COLUMN engine TEXT;", /* NULL: of a container that was noted without it */
+    /* Counted with n: what n would be, had the row come with its present file. 0: it did. */
+    "ALTER TABLE blobs ADD COLUMN healed INTEGER NOT NULL DEFAULT 0;",
 };
 
 int index_connect(const struct cache *c, struct db **out, struct err *err)

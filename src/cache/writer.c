@@ -36,6 +36,19 @@ static const char *verified_word(const struct cache_verified *how)
     return how->has_sha256 ? digest_name(DIGEST_SHA256) : "size";
 }
 
+/* A row that got another file is as new as one that was just made: a sync that is under way has not covered it. */
+static int count_healed(struct db *db, int64_t n, struct err *err)
+{
+    struct db_stmt *s = NULL;
+    if (db_prepare(db, "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'blobs'", &s, err) < 0 ||
+        db_run(s, err) < 0 ||
+        db_prepare(db, "UPDATE blobs SET healed = (SELECT seq FROM sqlite_sequence WHERE name = 'blobs') WHERE n = $1",
+                   &s, err) < 0)
+        return -1;
+    db_bind_i64(s, 1, n);
+    return db_run(s, err);
+}
+
 static int put_blob(const struct cache *c, struct db *db, const struct pending *p, int64_t *n, struct err *err)
 {
     struct db_stmt *s = NULL;
@@ -43,7 +56,8 @@ static int put_blob(const struct cache *c, struct db *db, const struct pending *
     if (db_prepare(db,
                    "INSERT INTO blobs(id, size, created_ms, last_used_ms, boot, public, verified_by, digest, scrub) "
                    "VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8) "
-                   "ON CONFLICT(id) DO UPDATE SET last_used_ms = $3, boot = iif($9, $4, boot), lost = 0 RETURNING n",
+                   "ON CONFLICT(id) DO UPDATE SET last_used_ms = $3, boot = iif($9, $4, boot), lost = 0, "
+                   "healed = iif($9, -1, healed) RETURNING n, healed < 0",
                    &s, err) < 0)
         return -1;
     db_bind_text(s, 1, p->id);
@@ -61,7 +75,10 @@ static int put_blob(const struct cache *c, struct db *db, const struct pending *
     if (rc <= 0)
         return rc < 0 ? -1 : err_set(err, ERR_SYSTEM, "index: blob %s got no row", p->id);
     *n = db_col_i64(s, 0);
-    return db_next(s, err); /* to its end, which is where the row is written */
+    bool healed = db_col_i64(s, 1) != 0;
+    if (db_next(s, err) < 0) /* to its end, which is where the row is written */
+        return -1;
+    return healed ? count_healed(db, *n, err) : 0;
 }
 
 static int put_origin(struct db *db, const char *key, int64_t blob, struct err *err)
@@ -338,7 +355,7 @@ struct covered {
 static int mark_synced(struct cache *c, const struct covered *upto, struct err *err)
 {
     struct db_stmt *s = NULL;
-    if (db_prepare(c->index.db, "UPDATE blobs SET boot = 0 WHERE boot <> 0 AND n <= $1", &s, err) < 0)
+    if (db_prepare(c->index.db, "UPDATE blobs SET boot = 0 WHERE boot <> 0 AND max(n, healed) <= $1", &s, err) < 0)
         return -1;
     db_bind_i64(s, 1, upto->blob);
     if (db_run(s, err) < 0 ||
@@ -354,7 +371,7 @@ int writer_sync(struct cache *c, struct err *err)
     struct covered upto = {.before_ms = cache_now(c)};
     if (!c->durable || !atomic_exchange(&c->unsynced, false))
         return 0;
-    int rc = index_value(index_enter(c), "SELECT max(n) FROM blobs", &upto.blob, err);
+    int rc = index_value(index_enter(c), "SELECT seq FROM sqlite_sequence WHERE name = 'blobs'", &upto.blob, err);
     index_leave(c);
     if (rc == 0 && syncfs(c->dir_fd) < 0)
         rc = err_sys(err, "sync %s", c->dir);
