@@ -12,6 +12,8 @@
 #define FETCHED "fetched"
 #define OUT     "out"
 
+#define KEY_TEXT_MAX ((size_t)256 << 10)
+
 /* ---- what was published ---- */
 
 static int read_checksum(const char *text, struct arena *a, const char **out, struct err *err)
@@ -83,12 +85,45 @@ int job_published_read(const json_t *document, struct arena *a, struct input *ou
     return err_set(err, ERR_UNSUPPORTED, "published by '%.64s', which berth cannot read", type);
 }
 
+/* ---- what is fetched is known again ---- */
+
+const char *get_checksum(const struct input *in)
+{
+    return in->kind == SOURCE_S3 ? in->s3.checksum_sha256 : in->pin_count > 0 ? in->pins[0].sha256 : NULL;
+}
+
+/* Of a signed URL the query is another each time. */
+static void add_place(const struct input *in, struct buf *out)
+{
+    struct span place, query;
+    span_cut(span_of(in->url.url), '?', &place, &query);
+    buf_add_span(out, get_checksum(in) || in->url.presigned ? place : span_of(in->url.url));
+}
+
+int get_key(const struct input *in, char out[GET_KEY_CHARS + 1], struct err *err)
+{
+    const struct source_s3 none = {0}, *s3 = in->kind == SOURCE_S3 ? &in->s3 : &none;
+    const char *const parts[] = {s3->endpoint, s3->bucket, s3->key, s3->version_id, get_checksum(in)};
+    struct digest_value v;
+    char hex[DIGEST_HEX_MAX];
+    AUTO_BUF text;
+    buf_init(&text, KEY_TEXT_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        buf_addf(&text, "%s\n", parts[i] ? parts[i] : "");
+    if (in->kind != SOURCE_S3)
+        add_place(in, &text);
+    if (buf_check(&text, "name of a result", err) < 0 || digest_bytes(DIGEST_SHA256, text.p, text.n, &v, err) < 0)
+        return -1;
+    snprintf(out, GET_KEY_CHARS + 1, "%.*s", GET_KEY_CHARS, digest_hex(hex, &v));
+    return 0;
+}
+
 /* ---- fetching ---- */
 
-static int fetch_once(struct getting *g, const struct input *in, struct err *err)
+static int fetch_once(struct getting *g, const struct input *in, const char *folder, struct err *err)
 {
     struct stage *s = NULL;
-    AUTO_STR dir = str_printf(err, "%s/" FETCHED, g->part);
+    AUTO_STR dir = str_printf(err, "%s/" FETCHED "/%s/%s", g->part, g->key, folder);
     if (!dir || stage_new(&s, &g->opts->stage, in, 1, err) < 0)
         return -1;
     const struct stage_fetch_opts how = {.dir = dir};
@@ -103,10 +138,10 @@ static int fetch_once(struct getting *g, const struct input *in, struct err *err
 
 /* s3:GetObject does not cover versions: who may not read this one may still read the key, and the checksum tells
  * whether that is it. */
-int get_fetch(struct getting *g, const struct input *in, struct err *err)
+int get_fetch(struct getting *g, const struct input *in, const char *folder, struct err *err)
 {
     struct err first = ERR_INIT;
-    if (fetch_once(g, in, &first) == 0)
+    if (fetch_once(g, in, folder, &first) == 0)
         return 0;
     bool other = first.kind == ERR_DENIED && in->kind == SOURCE_S3 && in->s3.version_id && in->s3.checksum_sha256;
     if (!other)
@@ -114,13 +149,13 @@ int get_fetch(struct getting *g, const struct input *in, struct err *err)
     struct input latest = *in;
     struct err second = ERR_INIT;
     latest.s3.version_id = NULL;
-    return fetch_once(g, &latest, &second) == 0 ? 0 : err_move(err, &first);
+    return fetch_once(g, &latest, folder, &second) == 0 ? 0 : err_move(err, &first);
 }
 
-/* The one file that was fetched. */
-static int find_fetched(const struct getting *g, char name[PATH_COMPONENT_MAX + 1], struct err *err)
+/* The one file that was fetched. Where it came by a URL, only the server knew what it is called. */
+static int find_object(int object_fd, char name[PATH_COMPONENT_MAX + 1], struct err *err)
 {
-    AUTO_FD fd = openat(g->fetched_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO_FD fd = openat(object_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (!d)
         return err_sys(err, "list what was fetched");
@@ -141,9 +176,9 @@ static int find_fetched(const struct getting *g, char name[PATH_COMPONENT_MAX + 
 
 /* ---- unpacking ---- */
 
-static int unpack(struct getting *g, const char *name, struct err *err)
+static int unpack(struct getting *g, int object_fd, const char *name, struct err *err)
 {
-    AUTO_FD fd = fs_open_beneath(g->fetched_fd, name, O_RDONLY, 0, err);
+    AUTO_FD fd = fs_open_beneath(object_fd, name, O_RDONLY, 0, err);
     if (fd < 0)
         return -1;
     int rc = unpack_apart(fd, g->out_fd, &g->opts->limits, g->opts->stage.cancel, &g->got->totals, err);
@@ -151,14 +186,14 @@ static int unpack(struct getting *g, const char *name, struct err *err)
 }
 
 /* NULL without error: not a manifest. */
-static json_t *read_manifest(const struct getting *g, const char *name, struct err *err)
+static json_t *read_manifest(int object_fd, const char *name, struct err *err)
 {
     AUTO_BUF text;
     buf_init(&text, GET_MANIFEST_MAX);
     int64_t form = 0;
     if (!str_eq(name, GET_MANIFEST))
         return NULL;
-    if (fs_read_file(g->fetched_fd, name, GET_MANIFEST_MAX, &text, err) < 0)
+    if (fs_read_file(object_fd, name, GET_MANIFEST_MAX, &text, err) < 0)
         return NULL;
     AUTO_JSON manifest = json_parse(buf_span(&text), err);
     if (manifest && (!json_get_i64(manifest, "berth_manifest", &form) || form != 1))
@@ -166,10 +201,10 @@ static json_t *read_manifest(const struct getting *g, const char *name, struct e
     return err_is_set(err) ? NULL : json_incref(manifest);
 }
 
-static int keep_raw(struct getting *g, const char *name, struct err *err)
+static int keep_raw(struct getting *g, int object_fd, const char *name, struct err *err)
 {
     struct stat st;
-    if (renameat(g->fetched_fd, name, g->out_fd, name) < 0 || fstatat(g->out_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (renameat(object_fd, name, g->out_fd, name) < 0 || fstatat(g->out_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return err_sys(err, "keep %s", name);
     g->got->totals = (struct archive_totals){.files = 1, .bytes = (uint64_t)st.st_size};
     return 0;
@@ -178,14 +213,15 @@ static int keep_raw(struct getting *g, const char *name, struct err *err)
 static int fill_out(struct getting *g, const struct input *from, struct err *err)
 {
     char name[PATH_COMPONENT_MAX + 1];
-    if (find_fetched(g, name, err) < 0)
+    AUTO_FD object = fs_open_beneath(g->fetched_fd, GET_OBJECT, O_RDONLY | O_DIRECTORY, 0, err);
+    if (object < 0 || find_object(object, name, err) < 0)
         return -1;
     if (g->opts->raw)
-        return keep_raw(g, name, err);
-    AUTO_JSON manifest = read_manifest(g, name, err);
+        return keep_raw(g, object, name, err);
+    AUTO_JSON manifest = read_manifest(object, name, err);
     if (err_is_set(err))
         return -1;
-    return manifest ? get_plain(g, from, manifest, err) : unpack(g, name, err);
+    return manifest ? get_plain(g, from, manifest, err) : unpack(g, object, name, err);
 }
 
 /* ---- the folder ---- */
@@ -210,7 +246,10 @@ static int open_part(struct getting *g, struct err *err)
     if (fs_remove_tree(g->part_fd, OUT, err) < 0 || fs_mkdirs_beneath(g->part_fd, FETCHED, 0700, err) < 0 ||
         fs_mkdirs_beneath(g->part_fd, OUT, 0755, err) < 0)
         return -1;
-    g->fetched_fd = fs_open_beneath(g->part_fd, FETCHED, O_RDONLY | O_DIRECTORY, 0, err);
+    g->all_fd = fs_open_beneath(g->part_fd, FETCHED, O_RDONLY | O_DIRECTORY, 0, err);
+    if (g->all_fd < 0 || fs_mkdirs_beneath(g->all_fd, g->key, 0700, err) < 0)
+        return -1;
+    g->fetched_fd = fs_open_beneath(g->all_fd, g->key, O_RDONLY | O_DIRECTORY, 0, err);
     g->out_fd = fs_open_beneath(g->part_fd, OUT, O_RDONLY | O_DIRECTORY, 0, err);
     return g->fetched_fd < 0 || g->out_fd < 0 ? -1 : 0;
 }
@@ -225,7 +264,7 @@ static int move_out(struct getting *g, struct err *err)
     return rmdir(g->part) < 0 && errno != ENOTEMPTY && errno != EEXIST ? err_sys(err, "remove %s", g->part) : 0;
 }
 
-/* What cannot be unpacked need not be kept for another try. */
+/* What cannot be unpacked need not be kept for another try; of other results it may. */
 static void clean_up(struct getting *g, const struct err *failure)
 {
     struct err ignored = ERR_INIT;
@@ -234,18 +273,19 @@ static void clean_up(struct getting *g, const struct err *failure)
     if (g->part_fd < 0)
         return;
     fs_remove_tree(g->part_fd, OUT, &ignored);
-    if (!resumable && fs_remove_tree(g->part_fd, FETCHED, &ignored) == 0)
+    if (resumable || (g->all_fd >= 0 && fs_remove_tree(g->all_fd, g->key, &ignored) < 0))
+        return;
+    if (unlinkat(g->part_fd, FETCHED, AT_REMOVEDIR) == 0)
         rmdir(g->part);
 }
 
 int job_get(const struct input *from, const struct job_get_opts *opts, struct job_got *got, struct err *err)
 {
-    struct getting g = {.opts = opts, .got = got, .part_fd = -1, .fetched_fd = -1, .out_fd = -1};
-    *got = (struct job_got){.verified = from->kind == SOURCE_S3 ? from->s3.checksum_sha256 != NULL
-                                                                : from->pin_count > 0 && from->pins[0].sha256};
-    int rc = get_check_target(opts->dir, err);
+    struct getting g = {.opts = opts, .got = got, .part_fd = -1, .all_fd = -1, .fetched_fd = -1, .out_fd = -1};
+    *got = (struct job_got){.verified = get_checksum(from) != NULL};
+    int rc = get_key(from, g.key, err) < 0 ? -1 : get_check_target(opts->dir, err);
     if (rc == 0 && (rc = open_part(&g, err)) == 0) {
-        rc = get_fetch(&g, from, err);
+        rc = get_fetch(&g, from, GET_OBJECT, err);
         if (rc == 0)
             rc = fill_out(&g, from, err);
         if (rc == 0)
@@ -254,6 +294,7 @@ int job_get(const struct input *from, const struct job_get_opts *opts, struct jo
     if (rc < 0)
         clean_up(&g, err);
     auto_close(&g.fetched_fd);
+    auto_close(&g.all_fd);
     auto_close(&g.out_fd);
     auto_close(&g.part_fd);
     free(g.part);

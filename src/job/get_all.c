@@ -1,14 +1,12 @@
 /* Several executions: each fetched beside the folder, under a name that stands for what it is; then put together, and
  * the whole moved into place. */
 #include "base/fs.h"
-#include "digest/digest.h"
 #include "job/get_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 
-#define OUT       "out"
-#define KEY_CHARS 32
+#define OUT "out"
 
 struct fetching {
     const struct job_executions *from;
@@ -16,42 +14,15 @@ struct fetching {
     struct job_got *got;
     char *part; /* "<dir>.part" */
     int part_fd, out_fd;
-    char (*keys)[KEY_CHARS + 1]; /* of each: its folder below part */
-    const char **names;          /* the same, as a list */
+    char (*keys)[GET_KEY_CHARS + 1]; /* of each: its folder below part */
+    const char **names;              /* the same, as a list */
 };
 
 /* ---- what is fetched is known again ---- */
 
-static const char *checksum_of(const struct input *in)
-{
-    return in->kind == SOURCE_S3 ? in->s3.checksum_sha256 : in->pin_count > 0 ? in->pins[0].sha256 : NULL;
-}
-
 static bool is_fixed(const struct input *in)
 {
-    return checksum_of(in) || (in->kind == SOURCE_S3 && in->s3.version_id);
-}
-
-/* Of a signed URL the query is another each time. */
-static int key_of(const struct input *in, char out[KEY_CHARS + 1], struct err *err)
-{
-    const struct source_s3 none = {0}, *s3 = in->kind == SOURCE_S3 ? &in->s3 : &none;
-    const char *const parts[] = {s3->endpoint, s3->bucket, s3->key, s3->version_id, checksum_of(in)};
-    struct digest_value v;
-    char hex[DIGEST_HEX_MAX];
-    AUTO_BUF text;
-    buf_init(&text, (size_t)64 << 10);
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-        buf_addf(&text, "%s\n", parts[i] ? parts[i] : "");
-    if (in->kind != SOURCE_S3) {
-        struct span place, query;
-        span_cut(span_of(in->url.url), '?', &place, &query);
-        buf_add_span(&text, checksum_of(in) ? place : span_of(in->url.url));
-    }
-    if (buf_check(&text, "name of a result", err) < 0 || digest_bytes(DIGEST_SHA256, text.p, text.n, &v, err) < 0)
-        return -1;
-    snprintf(out, KEY_CHARS + 1, "%.*s", KEY_CHARS, digest_hex(hex, &v));
-    return 0;
+    return get_checksum(in) || (in->kind == SOURCE_S3 && in->s3.version_id);
 }
 
 static int find_keys(struct fetching *f, struct err *err)
@@ -61,7 +32,7 @@ static int find_keys(struct fetching *f, struct err *err)
     if (!f->keys || !f->names)
         return err_nomem(err);
     for (size_t i = 0; i < f->from->n; i++) {
-        if (key_of(&f->from->v[i].input, f->keys[i], err) < 0)
+        if (get_key(&f->from->v[i].input, f->keys[i], err) < 0)
             return -1;
         f->names[i] = f->keys[i];
         for (size_t k = 0; k < i; k++)
@@ -82,7 +53,7 @@ static int fetch_one(struct fetching *f, size_t i, struct err *err)
     struct stat st;
     bool there = fstatat(f->part_fd, f->keys[i], &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (there && is_fixed(&one->input)) {
-        f->got->verified = f->got->verified && checksum_of(&one->input);
+        f->got->verified = f->got->verified && get_checksum(&one->input);
         return 0;
     }
     if (there && fs_remove_tree(f->part_fd, f->keys[i], err) < 0)

@@ -9,7 +9,7 @@
 #include <fcntl.h>
 
 #define ENTRIES_MAX  1000000
-#define FILES_FOLDER "files"
+#define FILES_FOLDER "files" /* of their own: any name may be one of theirs */
 
 static bool is_file(const json_t *entry)
 {
@@ -90,7 +90,7 @@ static int fetch_files(struct getting *g, const struct input *at, const json_t *
     struct input files = {0};
     int rc = a ? files_of(at, entries, a, &files, err) : -1;
     if (rc == 0 && files.s3.files.n > 0)
-        rc = get_fetch(g, &files, err);
+        rc = get_fetch(g, &files, GET_PLAIN, err);
     arena_free(a);
     return rc;
 }
@@ -120,6 +120,20 @@ static int check_content(struct getting *g, int fd, const json_t *entry, const c
     return rc;
 }
 
+static int check_contents(struct getting *g, const json_t *entries, int files_fd, struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(entries); i++) {
+        const json_t *entry = json_array_get(entries, i);
+        const char *path = json_get_str(entry, "path");
+        if (!is_file(entry))
+            continue;
+        AUTO_FD fd = fs_open_beneath(files_fd, path, O_RDONLY, 0, err);
+        if (fd < 0 || check_content(g, fd, entry, path, err) < 0 || cancel_check(g->opts->stage.cancel, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int make_parent(struct getting *g, const char *path, struct err *err)
 {
     struct span name = path_basename(span_of(path));
@@ -133,7 +147,7 @@ static int make_parent(struct getting *g, const char *path, struct err *err)
 static int place_file(struct getting *g, int files_fd, const json_t *entry, const char *path, struct err *err)
 {
     AUTO_FD fd = fs_open_beneath(files_fd, path, O_RDONLY, 0, err);
-    if (fd < 0 || check_content(g, fd, entry, path, err) < 0 || make_parent(g, path, err) < 0)
+    if (fd < 0 || make_parent(g, path, err) < 0)
         return -1;
     bool executable = json_is_true(json_object_get(entry, "executable"));
     if (fchmod(fd, executable ? 0755 : 0644) < 0 || renameat(files_fd, path, g->out_fd, path) < 0)
@@ -154,7 +168,8 @@ static int place_link(struct getting *g, const json_t *entry, const char *path, 
     return symlinkat(json_get_str(entry, "link"), fd, name) < 0 ? err_sys(err, "make the link %s", path) : 0;
 }
 
-/* Links last: nothing is ever put through one. */
+/* Links last: nothing is ever put through one. What was moved is not there for another try, so that an interruption
+ * has had its say before this, which is quickly done. */
 static int place_all(struct getting *g, const json_t *entries, bool links, int files_fd, struct err *err)
 {
     for (size_t i = 0; i < json_array_size(entries); i++) {
@@ -166,7 +181,7 @@ static int place_all(struct getting *g, const json_t *entries, bool links, int f
         int rc = link             ? place_link(g, entry, path, err)
                  : is_file(entry) ? place_file(g, files_fd, entry, path, err)
                                   : fs_mkdirs_beneath(g->out_fd, path, 0755, err);
-        if (rc < 0 || cancel_check(g->opts->stage.cancel, err) < 0)
+        if (rc < 0)
             return -1;
     }
     return 0;
@@ -176,10 +191,10 @@ int get_plain(struct getting *g, const struct input *manifest_at, const json_t *
 {
     const json_t *entries = json_object_get(manifest, "entries");
     if (check_entries(g, entries, err) < 0 || fetch_files(g, manifest_at, entries, err) < 0 ||
-        fs_mkdirs_beneath(g->fetched_fd, FILES_FOLDER, 0700, err) < 0)
+        fs_mkdirs_beneath(g->fetched_fd, GET_PLAIN "/" FILES_FOLDER, 0700, err) < 0)
         return -1;
-    AUTO_FD files = fs_open_beneath(g->fetched_fd, FILES_FOLDER, O_RDONLY | O_DIRECTORY, 0, err);
-    if (files < 0 || place_all(g, entries, false, files, err) < 0)
+    AUTO_FD files = fs_open_beneath(g->fetched_fd, GET_PLAIN "/" FILES_FOLDER, O_RDONLY | O_DIRECTORY, 0, err);
+    if (files < 0 || check_contents(g, entries, files, err) < 0 || place_all(g, entries, false, files, err) < 0)
         return -1;
     return place_all(g, entries, true, files, err);
 }

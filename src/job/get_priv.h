@@ -7,16 +7,28 @@
 #define GET_MANIFEST     "manifest.json"
 #define GET_MANIFEST_MAX ((size_t)512 << 20)
 
-/* One get under way: "<dir>.part" holds "fetched", and "out", which becomes the folder. */
+#define GET_KEY_CHARS 32
+#define GET_OBJECT    "object" /* what was published: an archive, or a manifest */
+#define GET_PLAIN     "plain"  /* what a manifest names */
+
+/* One get under way: "<dir>.part" holds "out", which becomes the folder, and "fetched/<key>" with the folders of what
+ * was fetched: of this result alone, whatever else another get left there. */
 struct getting {
     const struct job_get_opts *opts;
     struct job_got *got;
     char *part;
-    int part_fd, fetched_fd, out_fd;
+    char key[GET_KEY_CHARS + 1];
+    int part_fd, all_fd, fetched_fd, out_fd; /* part, part/fetched, part/fetched/<key>, part/out */
 };
 
-/* Fetch `in` below part/fetched. */
-int get_fetch(struct getting *g, const struct input *in, struct err *err);
+/* The name that stands for a result, the same at every try. */
+int get_key(const struct input *in, char out[GET_KEY_CHARS + 1], struct err *err);
+
+/* The digest that the whole is held against; NULL: none. */
+const char *get_checksum(const struct input *in);
+
+/* Fetch `in` to a folder below part/fetched/<key>. */
+int get_fetch(struct getting *g, const struct input *in, const char *folder, struct err *err);
 
 /* The files that a manifest names, fetched and checked one by one, become `out`. */
 int get_plain(struct getting *g, const struct input *manifest_at, const json_t *manifest, struct err *err);

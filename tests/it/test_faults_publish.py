@@ -430,3 +430,56 @@ def test_an_interrupted_get_is_taken_up_again(berth, server, bucket, folder):
     done = get(berth, server)
     assert done.code == 0 and (berth.cwd / "got/big.bin").read_bytes() == (folder / "big.bin").read_bytes(), done
     assert server.sent(op="get") < 4 * PART and not (berth.cwd / "got.part").exists(), server.told()
+
+
+def get_plain(server, *flags, where="plain/manifest.json"):
+    return ("job", "get", "--no-progress", "-d", "got", *flags, f"s3://b/{where},opt=endpoint={server.url}")
+
+
+@pytest.fixture
+def plain(berth, server, bucket):
+    """Files of 40 MiB, published one by one."""
+    root = berth.cwd / "five"
+    root.mkdir()
+    for i in range(5):
+        (root / f"{i}.bin").write_bytes(os.urandom(PART))
+    assert publish(berth, server, root, "plain", options=",opt=encoding=plain").code == 0
+    server.forget()
+    return root
+
+
+def interrupted(berth, server, argv, sent):
+    server.rule(op="get", key="*.bin", nth=f"{sent + 1}-", until="later", hold="later")
+    kept = lambda: [p for p in (berth.cwd / "got.part").rglob("*.bin") if p.stat().st_size == PART]
+    with berth.start(*argv, env=KEYS) as process:
+        wait_until(lambda: len(kept()) == sent)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    server.release("later")
+    assert len(kept()) == sent and not (berth.cwd / "got").exists()
+    server.settle()
+    server.forget()
+
+
+def test_an_interrupted_get_of_a_plain_result_is_taken_up_again(berth, server, plain):
+    interrupted(berth, server, get_plain(server), 2)
+    done = berth(*get_plain(server), env=KEYS)
+    assert done.code == 0, done
+    assert {p.name: p.read_bytes() for p in (berth.cwd / "got").iterdir()} == {p.name: p.read_bytes() for p in plain.iterdir()}
+    assert server.sent(op="get", status=200) == 3 * PART, server.told()
+    assert not (berth.cwd / "got.part").exists()
+
+
+def test_a_get_that_fails_leaves_what_that_of_another_result_fetched(berth, server, plain):
+    interrupted(berth, server, get_plain(server), 2)
+    assert berth(*get_plain(server, where="absent.tar.gz"), env=KEYS).code == 1
+    assert berth(*get_plain(server), env=KEYS).code == 0
+    assert server.sent(op="get", status=200) == 3 * PART, server.told()
+
+
+def test_what_a_get_of_another_result_left_is_in_nobodys_way(berth, server, bucket, folder, plain):
+    assert publish(berth, server, folder).code == 0
+    interrupted(berth, server, get_plain(server), 2)
+    done = get(berth, server)
+    assert done.code == 0 and (berth.cwd / "got/big.bin").read_bytes() == (folder / "big.bin").read_bytes(), done
+    assert not (berth.cwd / "got.part").exists()
