@@ -60,12 +60,20 @@ static int ask(struct s3 *s3, const struct s3_ask *ask_for, struct http_response
         return -1;
     while (is_busy(resp) && ask_for->tries != HASTY_TRIES && !ask_for->cleaning_up &&
            clock_mono_ms() - start < http_patience_ms(s3->http)) {
+        unsigned sent = resp->sent;
         http_response_release(resp);
         if (s3_exchange(s3, ask_for, NULL, resp, err) < 0)
             return -1;
+        resp->sent += sent;
     }
     s3_read_fault(resp, f);
     return 0;
+}
+
+/* If-None-Match: "Conditional writes" of the Amazon S3 user guide. */
+static bool is_taken(const struct fault *f)
+{
+    return f->status == 412 || strcmp(f->code, "ConditionalRequestConflict") == 0;
 }
 
 static int report(struct s3 *s3, const struct s3_ask *a, const struct fault *f, struct err *err)
@@ -76,7 +84,7 @@ static int report(struct s3 *s3, const struct s3_ask *a, const struct fault *f, 
         strcmp(f->code, "XAmzContentChecksumMismatch") == 0)
         return err_set(err, ERR_CHANGED, "%.700s: what arrived is not what was sent (HTTP %d %s)", name, f->status,
                        f->code);
-    if (f->status == 412 || strcmp(f->code, "ConditionalRequestConflict") == 0) {
+    if (is_taken(f)) {
         err_set(err, ERR_EXISTS, "%.700s: there is an object already (HTTP %d)", name, f->status);
         return err_hint(err, "choose another key, or allow it to be replaced");
     }
@@ -120,6 +128,38 @@ static uint64_t body_size(const struct s3_body *b)
     return b->file ? b->file->length : b->bytes.n;
 }
 
+static bool has_digest(struct s3 *s3, const struct s3_body *body, const struct digest_value *wanted)
+{
+    struct digest_value is;
+    struct digest *d = NULL;
+    struct err ignored = ERR_INIT;
+    const struct http_region *r = body->file;
+    if (digest_open(&d, BIT(wanted->kind), &ignored) < 0)
+        return false;
+    int rc = r ? digest_fd(d, r->fd, r->offset, r->length, s3->cancel, &ignored)
+               : digest_update(d, body->bytes.p, body->bytes.n, &ignored);
+    bool same = rc == 0 && digest_final(d, wanted->kind, &is, &ignored) == 0 && digest_equal(&is, wanted);
+    digest_free(d);
+    return same;
+}
+
+/* Whether the object that is there is this body, where it may be looked at; then what it is. */
+static bool look_for_body(struct s3 *s3, const char *key, const struct s3_body *body, struct s3_stored *out)
+{
+    struct http_response resp;
+    struct s3_object o;
+    struct err ignored = ERR_INIT;
+    if (s3_head_ask(s3, key, NULL, &resp, &ignored) < 0)
+        return false;
+    struct arena *a = arena_new(0, &ignored);
+    bool same = a && s3_head_read(s3, key, NULL, &resp, a, &o, &ignored) == 0 && o.size == body_size(body) &&
+                o.want.has_full && has_digest(s3, body, &o.want.full) &&
+                take_stored(&resp, o.etag, o.size, out, &ignored) == 0;
+    arena_free(a);
+    http_response_release(&resp);
+    return same;
+}
+
 /* 1: once more, without checksums that this server does not take. */
 static int put_once(struct s3 *s3, const char *key, const struct s3_body *body, const struct s3_put_opts *opts,
                     enum sums_known known, struct s3_stored *out, struct err *err)
@@ -147,9 +187,12 @@ static int put_once(struct s3 *s3, const char *key, const struct s3_body *body, 
     bool ok = s3_ok(resp.status), again = !ok && known == SUMS_UNKNOWN && refuses_sums(&f);
     if (known == SUMS_UNKNOWN && (ok || again))
         sums_learn(s3, http_response_get(&resp, "x-amz-checksum-crc32c") ? SUMS_CRC32C : SUMS_MD5);
-    int rc = ok      ? take_stored(&resp, http_response_get(&resp, "etag"), body_size(body), out, err)
-             : again ? 1
-                     : report(s3, &a, &f, err);
+    /* What is in the way can be what an earlier try stored, whose answer got lost. */
+    bool stored = opts->only_new && is_taken(&f) && resp.sent > 1 && look_for_body(s3, key, body, out);
+    int rc = ok       ? take_stored(&resp, http_response_get(&resp, "etag"), body_size(body), out, err)
+             : again  ? 1
+             : stored ? 0
+                      : report(s3, &a, &f, err);
     http_response_release(&resp);
     return rc;
 }
@@ -266,6 +309,7 @@ struct completing {
     const char *key, *id;
     uint64_t size;
     size_t parts;
+    unsigned asked;          /* how often for the completion */
     char expected[ETAG_MAX]; /* "": not known */
     struct buf query, body;
     struct digest_value sha256;
@@ -343,9 +387,11 @@ static int complete_once(struct completing *c, struct s3_stored *out, struct err
     if (ask(c->s3, &a, &resp, &f, err) < 0)
         return -1;
     int rc;
+    c->asked += resp.sent;
+    bool maybe_done = strcmp(f.code, "NoSuchUpload") == 0 || (c->only_new && is_taken(&f) && c->asked > 1);
     if (s3_ok(resp.status) && f.code[0] == '\0') { /* an error can come after the head said 200 */
         rc = take_completed(c, &resp, out, err);
-    } else if (strcmp(f.code, "NoSuchUpload") == 0 && look(c, out)) {
+    } else if (maybe_done && look(c, out)) {
         rc = 0; /* it was completed, and the answer got lost */
     } else {
         bool again = s3_ok(resp.status) || resp.status >= 500;

@@ -46,6 +46,7 @@ struct http_response {
     size_t header_bytes;      /* of names and values together, which are bounded */
     struct buf body;          /* empty where a `body` callback took it */
     int64_t date_ms;          /* of the Date header; 0: none */
+    unsigned sent;            /* how often the request was; an earlier time can have done it, and its answer got lost */
     char effective_url[1024]; /* redacted: after redirects, without query */
 };
 void http_response_release(struct http_response *r);

@@ -75,6 +75,7 @@ static void redirect(struct call *c, struct http_exchange *x, struct url *at, co
     struct http_exchange next = first_exchange(c, at);
     next.other_origin = x->other_origin || r->other_origin;
     next.without_body = x->without_body || r->as_get;
+    c->resp->sent--; /* nothing was done there */
     next.method = r->as_get ? "GET" : x->method;
     *at = r->to;
     *x = next;

@@ -129,6 +129,7 @@ static int on_connected(void *ctx, char *remote, char *local, int remote_port, i
     (void)remote, (void)local, (void)remote_port, (void)local_port;
     struct http_exchange *x = ctx;
     x->connected = true;
+    x->resp->sent++; /* also where libcurl sends again by itself, since a kept connection was dead */
     note_byte(x);
     return CURL_PREREQFUNC_OK;
 }

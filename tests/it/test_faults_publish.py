@@ -141,6 +141,52 @@ def test_an_object_that_is_there_is_not_replaced_where_that_is_asked(berth, serv
     assert bucket.uploads == {}
 
 
+NEW_ONLY = ",opt=if-none-match=*"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "plain"])
+def test_an_only_object_whose_answer_got_lost_is_recognised(berth, server, bucket, encoding):
+    root = berth.cwd / "small"
+    root.mkdir()
+    (root / "a.txt").write_text("small\n")
+    (root / "empty").touch()
+    server.rule(op="put", nth=1, lost=True)
+    done = publish(berth, server, root, "r", options=f"{NEW_ONLY},opt=encoding={encoding}")
+    assert done.code == 0, done
+    assert sorted(r.status for r in server.asked(op="put") if r.key == server.asked(op="put")[0].key) == [200, 412], server.told()
+    assert [r.method for r in server.asked(op="head")] == ["HEAD"]
+    if encoding == "plain":
+        assert bucket.objects["r/a.txt"].data == b"small\n" and "r/manifest.json" in bucket.objects
+
+
+def test_an_object_that_somebody_else_stored_meanwhile_is_not_taken_for_ours(berth, server, bucket):
+    root = berth.cwd / "small"
+    root.mkdir()
+    (root / "a.txt").write_text("small\n")
+    server.rule(op="put", nth=1, status=503, code="SlowDown")
+    server.put("b", "r/a.txt", b"other\n")
+    done = publish(berth, server, root, "r", options=f"{NEW_ONLY},opt=encoding=plain")
+    assert done.code == 1 and "already" in done.errors and bucket.objects["r/a.txt"].data == b"other\n", done
+    assert server.asked(op="head") and "r/manifest.json" not in bucket.objects
+
+
+def test_an_equal_object_from_before_is_there_already(berth, server, bucket):
+    root = berth.cwd / "small"
+    root.mkdir()
+    (root / "a.txt").write_text("small\n")
+    server.put("b", "r/a.txt", b"small\n")
+    done = publish(berth, server, root, "r", options=f"{NEW_ONLY},opt=encoding=plain")
+    assert done.code == 1 and "already" in done.errors and server.asked(op="head") == [], done
+
+
+def test_F27_a_completion_that_meets_its_own_object_is_recognised(berth, server, bucket, folder):
+    server.rule(op="complete", nth=1, lost=True)
+    server.rule(op="complete", nth=1, status=412, code="PreconditionFailed")
+    done = publish(berth, server, folder, options=NEW_ONLY)
+    assert done.code == 0 and is_whole(bucket, folder), (done, server.told())
+    assert [r.status for r in server.asked(op="complete")] == [200, 412] and server.asked(op="head"), server.told()
+
+
 def test_storage_options_stand_in_the_first_request(berth, server, bucket, folder):
     options = ",opt=tags=a=1&b=2,opt=acl=private,opt=storage-class=STANDARD_IA,opt=sse=aws:kms,opt=sse-kms-key-id=K"
     assert publish(berth, server, folder, options=options).code == 0
