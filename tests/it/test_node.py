@@ -259,6 +259,22 @@ def test_why_a_confidential_job_fails_is_for_the_nodes_log(market, real, berth, 
     assert "canary" in node.process.tail(1 << 20)
 
 
+def test_the_server_is_not_told_that_a_node_holds_a_confidential_jobs_input(market, real, berth, s3):
+    bucket, sizes = s3.bucket(), {"secret": 1000, "open": 2000}
+    s3.fill(bucket, {name: b"x" * size for name, size in sizes.items()})
+    real()
+    env = {"BERTH_SERVER_URL": market.url, "BERTH_TOKEN": market.poster.token}
+    for name, flags in (("secret", ["--confidential"]), ("open", [])):
+        path = berth.job(nosana([{"type": "S3", "url": f"{s3.endpoint}/{bucket}/{name}", "target": "/in",
+                                  "IAM": {"ACCESS_KEY_ID": s3.access, "SECRET_ACCESS_KEY": s3.secret, "REGION": s3.region}}], "true"))
+        done = berth("job", "post", "--file", path, "--market", market.market, *flags, "--wait", env=env)
+        assert done.code == 0, done
+    node = "/api/v1/orchestrator/nodes/" + market.operator.get("/api/v1/orchestrator/nodes")["nodes"][0]["id"]
+    held = lambda: {h["bytes"] for h in market.operator.get(node)["node"]["holds"]}
+    eventually("the open job's input to be told", lambda: sizes["open"] in held())
+    assert held() == {sizes["open"]}
+
+
 # --- joining and what the market requires -----------------------------------------------------------------------------
 
 def test_a_node_keeps_its_name_and_token(market, real):
