@@ -137,6 +137,8 @@ int node_holds_set(struct market *m, const char *node, const json_t *holds, stru
         const char *name = json_get_str(item, "key");
         if (!is_sha256(name) || !json_get_i64(item, "bytes", &bytes) || bytes < 0)
             return err_set(err, ERR_INVALID, "holds: expected {\"key\": SHA-256, \"bytes\"} in each");
+        if (bytes > MARKET_HOLD_BYTES_MAX)
+            bytes = MARKET_HOLD_BYTES_MAX;
         json_t *old = json_object_get(before, name);
         if ((!old || json_integer_value(old) != bytes) && put_hold(m, node, name, bytes, err) < 0)
             return -1;

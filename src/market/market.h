@@ -42,12 +42,13 @@ struct market;
 #define MARKET_NAME_MAX       128
 #define MARKET_LIST_MAX       500 /* most entries of one page; 0 asks for MARKET_LIST_DEFAULT */
 #define MARKET_LIST_DEFAULT   50
-#define MARKET_LOG_BYTES_MAX  (256u << 10) /* of one call */
-#define MARKET_RECORD_MAX     (1u << 20)   /* bytes of a run record in finish */
-#define MARKET_SLOTS_MAX      64           /* executions of one node at a time */
-#define MARKET_HOLDS_MAX      4096         /* snapshots one node reports */
-#define MARKET_BLOBS_MAX      1000         /* digests of one heartbeat's `add`, `remove`, and of one locate */
-#define MARKET_NODE_BLOBS_MAX 100000       /* digests kept of one node; the oldest make room */
+#define MARKET_LOG_BYTES_MAX  (256u << 10)       /* of one call */
+#define MARKET_RECORD_MAX     (1u << 20)         /* bytes of a run record in finish */
+#define MARKET_SLOTS_MAX      64                 /* executions of one node at a time */
+#define MARKET_HOLDS_MAX      4096               /* snapshots one node reports */
+#define MARKET_HOLD_BYTES_MAX (INT64_C(1) << 50) /* of one of them; all of a node's add up without an overflow */
+#define MARKET_BLOBS_MAX      1000               /* digests of one heartbeat's `add`, `remove`, and of one locate */
+#define MARKET_NODE_BLOBS_MAX 100000             /* digests kept of one node; the oldest make room */
 #define MARKET_LABELS_MAX     64
 #define MARKET_PEER_BYTES_MAX (INT64_C(1) << 53) /* of one node; it counts no further */
 #define MARKET_UPLOADS_MAX    64                 /* recorded for one execution */

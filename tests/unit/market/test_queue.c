@@ -382,6 +382,12 @@ static void nodes_that_may_not_work_get_nothing(void **state)
     "\"Image\":\"busybox\"}},\"InputSources\":[{\"Source\":{\"Type\":\"s3\",\"Params\":{\"Bucket\":\"models\","        \
     "\"Key\":\"llama/\"}},\"Target\":\"/in\"}]}]}"
 
+#define TWO_INPUTS_JOB                                                                                                 \
+    "{\"Name\":\"model\",\"Type\":\"batch\",\"Tasks\":[{\"Name\":\"main\",\"Engine\":{\"Type\":\"docker\",\"Params\":" \
+    "{\"Image\":\"busybox\"}},\"InputSources\":["                                                                      \
+    "{\"Source\":{\"Type\":\"s3\",\"Params\":{\"Bucket\":\"b\",\"Key\":\"one/\"}},\"Target\":\"/1\"},"                 \
+    "{\"Source\":{\"Type\":\"s3\",\"Params\":{\"Bucket\":\"b\",\"Key\":\"two/\"}},\"Target\":\"/2\"}]}]}"
+
 static void a_job_waits_a_little_for_the_node_that_holds_its_inputs(void **state)
 {
     struct world *w = *state;
@@ -404,6 +410,29 @@ static void a_job_waits_a_little_for_the_node_that_holds_its_inputs(void **state
     assert_int_equal(claim(w, &lacks, NULL), 0);
     pass(1);
     assert_int_equal(claim(w, &lacks, NULL), 1);
+}
+
+static void a_node_that_lies_about_what_it_holds_stops_nobodys_claims(void **state)
+{
+    struct world *w = *state;
+    struct market_post p = MARKET_POST_OWN;
+    struct node liar = node_named(w, "liar"), other = node_named(w, "other");
+    struct job *job = parse_job(TWO_INPUTS_JOB);
+    char keys[2][HOLD_KEY_MAX], text[512];
+    struct err why = ERR_INIT;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(hold_key(&job->ops[0].inputs[i], keys[i], &why), 1);
+    job_free(job);
+    snprintf(text, sizeof(text), "[{\"key\":\"%s\",\"bytes\":%lld},{\"key\":\"%s\",\"bytes\":%lld}]", keys[0],
+             (long long)INT64_MAX, keys[1], (long long)INT64_MAX);
+    AUTO_JSON holds = json_of(text);
+    const struct market_heartbeat h = {.ready = true, .holds = holds};
+    OK(market_node_heartbeat(w->m, &liar.c, &h, NULL, &err));
+    OK(market_node_heartbeat(w->m, &liar.c, &h, NULL, &err));
+    post_with(w, TWO_INPUTS_JOB, &p);
+    assert_int_equal(claim(w, &other, NULL), 0); /* waits for it, as long as for anybody */
+    pass(10000);
+    assert_int_equal(claim(w, &other, NULL), 1);
 }
 
 /* ---- Races */
@@ -512,6 +541,7 @@ int main(void)
         MARKET_TEST(jobs_behind_many_that_do_not_fit_are_reached),
         MARKET_TEST(nodes_that_may_not_work_get_nothing),
         MARKET_TEST(a_job_waits_a_little_for_the_node_that_holds_its_inputs),
+        MARKET_TEST(a_node_that_lies_about_what_it_holds_stops_nobodys_claims),
         MARKET_TEST(racing_nodes_never_get_the_same_execution),
     };
     return RUN_OVER_BOTH(tests);
