@@ -52,12 +52,14 @@ static json_t *ref_json(const struct market_ref *ref, struct err *err)
     return o;
 }
 
+/* One that is too long is not kept, and costs nobody a lease. */
 static int store_progress(struct market *m, const struct exec_row *x, const json_t *progress, struct err *err)
 {
     AUTO_STR text = NULL;
     if (!progress)
         return 0;
-    if (json_text(progress, JSON_TEXT_MAX, "progress", &text, err) < 0)
+    bool kept = json_dumpb(progress, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY) <= MARKET_PROGRESS_MAX;
+    if (kept && json_text(progress, JSON_TEXT_MAX, "progress", &text, err) < 0)
         return -1;
     struct query q = query_on(m, "UPDATE executions SET progress = $2 WHERE id = $1", err);
     query_text(&q, x->id);

@@ -44,6 +44,7 @@ struct market;
 #define MARKET_LIST_DEFAULT   50
 #define MARKET_LOG_BYTES_MAX  (256u << 10)       /* of one call */
 #define MARKET_RECORD_MAX     (1u << 20)         /* bytes of a run record in finish */
+#define MARKET_PROGRESS_MAX   4096               /* bytes kept of what a node says of how far one execution is */
 #define MARKET_SLOTS_MAX      64                 /* executions of one node at a time */
 #define MARKET_HOLDS_MAX      4096               /* snapshots one node reports */
 #define MARKET_HOLD_BYTES_MAX (INT64_C(1) << 50) /* of one of them; all of a node's add up without an overflow */

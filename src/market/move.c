@@ -139,15 +139,18 @@ int exec_lock(struct market *m, const char *job, uint32_t index, struct job_row 
     return exec_lock_end(&q, j, x);
 }
 
+/* How far it is, is kept while it is held. */
 int exec_store(struct market *m, const struct exec_row *x, struct err *err)
 {
     const struct exec_facts *f = &x->facts;
-    struct query q = query_on(m,
-                              "UPDATE executions SET node = $2, avoid_node = $3, reason = $4, epoch = $5,"
-                              " queued_ms = $6, claimed_ms = $7, started_ms = $8, finished_ms = $9, exit_code = $10,"
-                              " state = $11, attempt = $12, lease_until_ms = $13, definition_until_ms = $14,"
-                              " queue_deadline_ms = $15, stop_as = $16, stop_by_ms = $17, due_ms = $18 WHERE id = $1",
-                              err);
+    struct query q =
+        query_on(m,
+                 "UPDATE executions SET node = $2, avoid_node = $3, reason = $4, epoch = $5,"
+                 " queued_ms = $6, claimed_ms = $7, started_ms = $8, finished_ms = $9, exit_code = $10,"
+                 " state = $11, attempt = $12, lease_until_ms = $13, definition_until_ms = $14,"
+                 " queue_deadline_ms = $15, stop_as = $16, stop_by_ms = $17, due_ms = $18,"
+                 " progress = CASE WHEN CAST($11 AS BIGINT) BETWEEN 1 AND 4 THEN progress END WHERE id = $1",
+                 err);
     query_text(&q, x->id);
     query_text(&q, x->node);
     query_text(&q, x->avoid_node);

@@ -4,7 +4,7 @@
 #define ID_PREFIX_MIN 8
 #define ID_CHARS      "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define ROWS_MAX      20000      /* of one job's history or executions */
-#define RECORDS_SHOWN (8u << 20) /* bytes of run records in one answer; those after are left out */
+#define RECORDS_SHOWN (8u << 20) /* bytes of run records and progress in one answer; those after are left out */
 
 #define JOB_COLUMNS                                                                                                    \
     "SELECT j.id, j.name, j.market, j.state, j.priority, j.count, j.labels, j.created_ms, j.finished_ms,"              \
@@ -211,6 +211,16 @@ static json_t *history_json(struct market *m, const char *id, struct err *err)
     return list;
 }
 
+/* What nodes said, as long as there is room for it. */
+static void put_said(json_t *o, const char *key, const struct query *q, int col, size_t *records, struct err *err)
+{
+    *records += db_col_text(q->s, col).n;
+    if (*records <= RECORDS_SHOWN)
+        put_stored(o, key, q, col, json_null(), err);
+    else
+        json_put(o, key, json_null(), err);
+}
+
 static json_t *execution_json(const struct query *q, size_t *records, struct err *err)
 {
     const int more = EXEC_COLUMN_COUNT;
@@ -228,12 +238,8 @@ static json_t *execution_json(const struct query *q, size_t *records, struct err
     put_ms(o, "finished_ms", x.finished_ms, err);
     put_ms(o, "exit_code", x.exit_code, err);
     json_put_str(o, "reason", x.reason, err);
-    put_stored(o, "progress", q, more, json_null(), err);
-    *records += db_col_text(q->s, more + 1).n;
-    if (*records <= RECORDS_SHOWN)
-        put_stored(o, "record", q, more + 1, json_null(), err);
-    else
-        json_put(o, "record", json_null(), err);
+    put_said(o, "progress", q, more, records, err);
+    put_said(o, "record", q, more + 1, records, err);
     /* What a confidential definition is sealed to. */
     if (query_get(q, more + 3) && x.facts.definition_until_ms != TIME_NEVER)
         json_put(o, "public_key", column_text(q, more + 2), err);

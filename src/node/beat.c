@@ -1,14 +1,19 @@
 /* Heartbeats: what runs and how far it is, there; which leases go on, back. */
 #include "node/node_priv.h"
+#include "node/progress.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "market/market.h"
 
 #include <inttypes.h>
 #include <time.h>
 
-#define BEAT_APART_MS 500 /* news waits for the next one this long at least */
-#define HOLDS_EVERY   20  /* regular heartbeats between two looks at all that is held */
+#define BEAT_APART_MS      500 /* news waits for the next one this long at least */
+#define HOLDS_EVERY        20  /* regular heartbeats between two looks at all that is held */
+#define PROGRESS_LABEL_MAX 256 /* of one input */
+/* Of all of them, so that a server keeps it, with the image and the results beside. */
+#define PROGRESS_INPUTS_MAX (MARKET_PROGRESS_MAX - 512)
 
 static const char *const state_words[] = {
 #define X(name, word) word,
@@ -19,9 +24,11 @@ static const char *const state_words[] = {
 static json_t *input_progress(const struct stage *stage, size_t i, bool named, struct err *err)
 {
     struct stage_progress p;
+    char label[PROGRESS_LABEL_MAX];
     json_t *one = json_object();
     stage_progress(stage, i, &p);
-    if (json_put_str(one, "input", named ? stage_label(stage, i) : "confidential", err) == 0 &&
+    str_fit(label, sizeof label, named ? stage_label(stage, i) : "confidential");
+    if (json_put_str(one, "input", label, err) == 0 &&
         json_put_str(one, "phase", stage_phase_name(p.phase), err) == 0 &&
         json_put_u64(one, "bytes_total", p.bytes_total, err) == 0 &&
         json_put_u64(one, "bytes_done", p.bytes_done, err) == 0 &&
@@ -52,6 +59,7 @@ static json_t *progress_of(const struct execution *e, struct err *err)
         if (one)
             json_array_append_new(inputs, one);
     }
+    progress_fit(inputs, PROGRESS_INPUTS_MAX, err);
     json_put(progress, "inputs", inputs, err);
     put_part(progress, "image", e->shared.pull_done, e->shared.pull_total, err);
     put_part(progress, "publishing", e->shared.publish_done, e->shared.publish_total, err);

@@ -435,6 +435,96 @@ static void a_node_that_lies_about_what_it_holds_stops_nobodys_claims(void **sta
     assert_int_equal(claim(w, &other, NULL), 1);
 }
 
+/* ---- How far it is */
+
+static json_t *execution_of(struct world *w, const char *job, size_t index)
+{
+    json_t *out = NULL;
+    OK(market_job_executions(w->m, &w->poster, job, &out, &err));
+    json_t *one = json_incref(json_array_get(json_object_get(out, "executions"), index));
+    json_decref(out);
+    return one;
+}
+
+static void say_progress(struct world *w, const struct node *n, const struct claimed *c, size_t bytes)
+{
+    json_t *out = NULL, *progress = json_object(), *running = json_array();
+    char *text = calloc(1, bytes + 1);
+    memset(text, 'x', bytes);
+    json_object_set_new(progress, "inputs", json_string(text));
+    json_array_append_new(running,
+                          json_pack("{s:s,s:i,s:I,s:s,s:o}", "job", c->job, "index", (int)c->ref.index, "epoch",
+                                    (json_int_t)c->ref.epoch, "state", "staging", "progress", progress));
+    const struct market_heartbeat h = {.ready = true, .running = running};
+    OK(market_node_heartbeat(w->m, &n->c, &h, &out, &err));
+    assert_int_equal(json_array_size(json_object_get(out, "renewed")), 1);
+    json_decref(out);
+    json_decref(running);
+    free(text);
+}
+
+static void progress_is_kept_while_it_is_held_and_short(void **state)
+{
+    struct world *w = *state;
+    struct posted p = post(w);
+    struct node n = node_named(w, "n1");
+    struct claimed c;
+    assert_int_equal(claim(w, &n, &c), 1);
+    say_progress(w, &n, &c, 100);
+    AUTO_JSON kept = execution_of(w, p.id, 0);
+    assert_int_equal(strlen(json_get_str(json_object_get(kept, "progress"), "inputs")), 100);
+    say_progress(w, &n, &c, MARKET_PROGRESS_MAX); /* and some brackets */
+    AUTO_JSON dropped = execution_of(w, p.id, 0);
+    assert_true(json_is_null(json_object_get(dropped, "progress")));
+    assert_string_equal(json_get_str(dropped, "state"), "staging");
+    say_progress(w, &n, &c, 100);
+    finish(w, &n, &c);
+    AUTO_JSON over = execution_of(w, p.id, 0);
+    assert_string_equal(json_get_str(over, "state"), "succeeded");
+    assert_true(json_is_null(json_object_get(over, "progress")));
+}
+
+static void a_new_attempt_begins_without_the_progress_of_the_last(void **state)
+{
+    struct world *w = *state;
+    struct posted p = post(w);
+    struct node n = node_named(w, "n1");
+    struct claimed c;
+    assert_int_equal(claim(w, &n, &c), 1);
+    say_progress(w, &n, &c, 100);
+    OK(finish_as(w, &n, &c, "failed", true, &err));
+    AUTO_JSON again = execution_of(w, p.id, 0);
+    assert_string_equal(json_get_str(again, "state"), "queued");
+    assert_true(json_is_null(json_object_get(again, "progress")));
+}
+
+#define MANY_JOB                                                                                                       \
+    "{\"Name\":\"many\",\"Type\":\"batch\",\"Count\":50,\"Tasks\":[{\"Name\":\"main\",\"Engine\":{\"Type\":"           \
+    "\"docker\",\"Params\":{\"Image\":\"busybox\"}}}]}"
+#define LONG_TEXT_BYTES (1 << 20)
+
+/* Of what an older server kept, too. */
+static void an_answer_has_room_for_so_much_progress_only(void **state)
+{
+    struct world *w = *state;
+    struct market_post post = MARKET_POST_OWN;
+    struct posted p = post_with(w, MANY_JOB, &post);
+    struct buf sql;
+    buf_init(&sql, 2 * LONG_TEXT_BYTES);
+    buf_adds(&sql, "UPDATE executions SET progress = '{\"inputs\":\"");
+    for (int i = 0; i < LONG_TEXT_BYTES; i++)
+        buf_adds(&sql, "x");
+    buf_adds(&sql, "\"}'");
+    must_exec(w->f->db, buf_str(&sql));
+    buf_release(&sql);
+    json_t *out = NULL;
+    OK(market_job_get(w->m, &w->poster, p.id, MARKET_WITH_EXECUTIONS, &out, &err));
+    size_t bytes = json_dumpb(out, NULL, 0, JSON_COMPACT), n = json_array_size(json_object_get(out, "executions"));
+    json_decref(out);
+    assert_int_equal(n, 50);
+    assert_in_range(bytes, 7 * LONG_TEXT_BYTES, 9 * LONG_TEXT_BYTES);
+}
+
 /* ---- Races */
 
 #define RACERS 8
@@ -542,6 +632,9 @@ int main(void)
         MARKET_TEST(nodes_that_may_not_work_get_nothing),
         MARKET_TEST(a_job_waits_a_little_for_the_node_that_holds_its_inputs),
         MARKET_TEST(a_node_that_lies_about_what_it_holds_stops_nobodys_claims),
+        MARKET_TEST(progress_is_kept_while_it_is_held_and_short),
+        MARKET_TEST(a_new_attempt_begins_without_the_progress_of_the_last),
+        MARKET_TEST(an_answer_has_room_for_so_much_progress_only),
         MARKET_TEST(racing_nodes_never_get_the_same_execution),
     };
     return RUN_OVER_BOTH(tests);
