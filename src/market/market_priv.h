@@ -110,7 +110,8 @@ struct page_rows {
     void *ctx;
     int id_column, number_column; /* of what the next page begins after; number_column -1: only the id counts */
 };
-/* What `q` finds, which is asked for one row more than the page takes, as {THINGS: [ROW], "next_token"}. */
+/* What `q` finds, which is asked for one row more than the page takes, as {THINGS: [ROW], "next_token"}. Of large rows
+ * a page has fewer than it was asked for. */
 json_t *page_rows(struct query *q, struct page_at *at, const struct page_rows *rows, struct err *err);
 
 /* ---- Who may */

@@ -9,6 +9,7 @@
 #define ROOM_RECOUNT_MAX 1000
 #define ROOM_SHARE       8 /* of what is free, one connection gives away one part before it counts again */
 #define REDACTED_QUERY   '?'
+#define SHOWN_BYTES_MAX  (32u << 10) /* of the images and inputs that lists of jobs show */
 
 /* The parts of a posting, on their way into the tables. */
 struct posting {
@@ -74,17 +75,40 @@ static void show_input(struct buf *b, const struct input *in)
         buf_addf(b, " → %s", in->target);
 }
 
-static int show_op(const struct op *op, json_t *images, json_t *inputs, struct err *err)
+/* One of the two lists; what comes after the first that does not fit is only counted. */
+struct showing {
+    json_t *list;
+    size_t left_out;
+};
+
+static void show(struct showing *s, size_t *room, struct span text, struct err *err)
+{
+    if (s->left_out > 0 || text.n > *room) {
+        s->left_out++;
+        return;
+    }
+    *room -= text.n;
+    append(s->list, json_stringn(text.p, text.n), err);
+}
+
+static void show_left_out(const struct showing *s, struct err *err)
+{
+    AUTO_STR text = s->left_out ? str_printf(err, "… and %zu more", s->left_out) : NULL;
+    if (text)
+        append(s->list, json_string(text), err);
+}
+
+static int show_op(const struct op *op, struct showing *images, struct showing *inputs, size_t *room, struct err *err)
 {
     if (op->image && op->image[0])
-        append(images, json_string(op->image), err);
+        show(images, room, span_of(op->image), err);
     for (size_t i = 0; i < op->input_count; i++) {
         AUTO_BUF b;
         buf_init(&b, JSON_TEXT_MAX);
         show_input(&b, &op->inputs[i]);
         if (buf_check(&b, "an input", err) < 0)
             return -1;
-        append(inputs, json_stringn(buf_str(&b), b.n), err);
+        show(inputs, room, buf_span(&b), err);
     }
     return err_is_set(err) ? -1 : 0;
 }
@@ -105,11 +129,15 @@ static void show_publisher(json_t *o, const struct publisher *p, struct err *err
 
 static json_t *shown_of(const struct job *job, struct err *err)
 {
-    json_t *o = json_object(), *images = json_array(), *inputs = json_array();
+    struct showing images = {.list = json_array()}, inputs = {.list = json_array()};
+    size_t room = SHOWN_BYTES_MAX;
+    json_t *o = json_object();
     for (size_t i = 0; i < job->op_count && !err_is_set(err); i++)
-        show_op(&job->ops[i], images, inputs, err);
-    json_put(o, "images", images, err);
-    json_put(o, "inputs", inputs, err);
+        show_op(&job->ops[i], &images, &inputs, &room, err);
+    show_left_out(&images, err);
+    show_left_out(&inputs, err);
+    json_put(o, "images", images.list, err);
+    json_put(o, "inputs", inputs.list, err);
     show_publisher(o, &job->publisher, err);
     return o;
 }
@@ -248,7 +276,7 @@ static int insert_job(struct market *m, const struct posting *p, struct err *err
     if (json_text(p->labels_json, JSON_TEXT_MAX, "labels", &labels, err) < 0 ||
         json_text(p->needs, NEEDS_TEXT_MAX, "what the job requires of a node", &needs, err) < 0 ||
         json_text(p->definition, DEFINITION_MAX, "the definition", &definition, err) < 0 ||
-        json_text(p->shown, DEFINITION_MAX, "the definition", &shown, err) < 0)
+        json_text(p->shown, DEFINITION_MAX, "what is shown of the job", &shown, err) < 0)
         return -1;
     struct query q =
         query_on(m,

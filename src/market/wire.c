@@ -4,6 +4,7 @@
 #include "market/market_priv.h"
 
 #define LABEL_BYTES_MAX 256
+#define PAGE_BYTES_MAX  (8u << 20) /* of one page; the row that goes above it is its last */
 
 int put_i64(json_t *o, const char *key, int64_t v, struct err *err)
 {
@@ -110,14 +111,17 @@ json_t *page_rows(struct query *q, struct page_at *at, const struct page_rows *r
     char token[MARKET_NODE_MAX + 32] = "";
     json_t *o = json_object(), *list = json_array();
     uint32_t n = 0;
+    size_t bytes = 0;
     while (query_next(q) == 1) {
-        if (n++ == at->limit) {
+        if (n++ == at->limit || bytes > PAGE_BYTES_MAX) {
             snprintf(token, sizeof(token), "%lld.%s", (long long)at->number, at->id);
             break;
         }
         query_str(q, rows->id_column, at->id);
         at->number = rows->number_column < 0 ? 0 : query_get(q, rows->number_column);
-        append(list, rows->row(rows->ctx, q, err), err);
+        json_t *row = rows->row(rows->ctx, q, err);
+        bytes += json_dumpb(row, NULL, 0, JSON_COMPACT);
+        append(list, row, err);
     }
     query_done(q);
     json_put(o, rows->things, list, err);

@@ -107,6 +107,82 @@ static size_t listed(struct world *w, const struct market_caller *c, const struc
     return n;
 }
 
+/* As many jobs as there are, in pages of bounded size. */
+static size_t read_all_pages(struct world *w, uint32_t limit, size_t *pages, size_t *largest)
+{
+    char token[128] = "";
+    size_t jobs = 0;
+    *pages = *largest = 0;
+    do {
+        json_t *out = NULL;
+        const struct market_job_query q = {.page = {.limit = limit, .next_token = token}};
+        OK(market_job_list(w->m, &w->manager, &q, &out, &err));
+        size_t n = json_array_size(json_object_get(out, "jobs")), bytes = json_dumpb(out, NULL, 0, JSON_COMPACT);
+        assert_true(n > 0);
+        snprintf(token, sizeof(token), "%s", json_get_str(out, "next_token"));
+        jobs += n;
+        *largest = bytes > *largest ? bytes : *largest;
+        (*pages)++;
+        json_decref(out);
+    } while (token[0]);
+    return jobs;
+}
+
+#define JOB_SHOWN_BYTES (3 << 20)
+
+/* Those of an older server show whatever their posters put into them. */
+static void a_page_of_large_jobs_ends_early_and_none_is_passed_over(void **state)
+{
+    struct world *w = *state;
+    struct buf sql;
+    size_t pages, largest;
+    for (int i = 0; i < 20; i++)
+        post(w);
+    buf_init(&sql, 2 * JOB_SHOWN_BYTES);
+    buf_adds(&sql, "UPDATE jobs SET shown = '{\"images\":[],\"publish\":null,\"inputs\":[\"");
+    for (int i = 0; i < JOB_SHOWN_BYTES; i++)
+        buf_adds(&sql, "x");
+    buf_adds(&sql, "\"]}'");
+    must_exec(w->f->db, buf_str(&sql));
+    buf_release(&sql);
+    assert_int_equal(read_all_pages(w, 500, &pages, &largest), 20);
+    assert_int_equal(pages, 7);
+    assert_true(largest < 4 * JOB_SHOWN_BYTES);
+    assert_int_equal(read_all_pages(w, 1, &pages, &largest), 20);
+    assert_int_equal(pages, 20);
+}
+
+static void of_a_job_with_many_inputs_the_first_are_shown_and_the_others_counted(void **state)
+{
+    struct world *w = *state;
+    struct market_post p = MARKET_POST_OWN;
+    struct buf text;
+    buf_init(&text, 8 << 20);
+    buf_adds(&text,
+             "{\"Name\":\"many\",\"Type\":\"batch\",\"Tasks\":[{\"Name\":\"main\",\"Engine\":{\"Type\":\"docker\","
+             "\"Params\":{\"Image\":\"busybox\"}},\"InputSources\":[");
+    for (int i = 0; i < 480; i++) {
+        buf_addf(&text, "%s{\"Source\":{\"Type\":\"urlDownload\",\"Params\":{\"URL\":\"https://example.com/",
+                 i ? "," : "");
+        for (int k = 0; k < 1000; k++)
+            buf_adds(&text, "long");
+        buf_addf(&text, "\"}},\"Target\":\"/in/%d\"}", i);
+    }
+    buf_adds(&text, "]}]}");
+    struct posted job = post_with(w, buf_str(&text), &p);
+    buf_release(&text);
+    json_t *out = NULL;
+    OK(market_job_get(w->m, &w->poster, job.id, 0, &out, &err));
+    const json_t *inputs = json_object_get(json_object_get(out, "job"), "inputs");
+    size_t n = json_array_size(inputs);
+    char last[64];
+    snprintf(last, sizeof(last), "… and %zu more", 480 - (n - 1));
+    assert_true(n > 2);
+    assert_string_equal(json_string_value(json_array_get(inputs, n - 1)), last);
+    assert_true(json_dumpb(out, NULL, 0, JSON_COMPACT) < 40000);
+    json_decref(out);
+}
+
 static void a_poster_sees_its_own_jobs_only(void **state)
 {
     struct world *w = *state;
@@ -795,6 +871,8 @@ int main(void)
         MARKET_TEST(a_revoked_or_expired_token_opens_nothing),
         MARKET_TEST(a_token_says_for_which_markets_it_is),
         MARKET_TEST(lists_come_in_pages),
+        MARKET_TEST(a_page_of_large_jobs_ends_early_and_none_is_passed_over),
+        MARKET_TEST(of_a_job_with_many_inputs_the_first_are_shown_and_the_others_counted),
         MARKET_TEST(a_poster_sees_its_own_jobs_only),
         MARKET_TEST(a_node_writes_only_what_it_holds),
         MARKET_TEST(a_token_for_one_market_posts_to_no_other),
