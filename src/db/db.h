@@ -15,8 +15,10 @@
  * (ERR_TRANSIENT); outside a transaction the next call connects anew, inside one all fail until db_rollback().
  *
  * Errors name the database and say what to try: ERR_BUSY (another writer, beyond the busy timeout), ERR_NOSPACE,
- * ERR_CORRUPT, ERR_DENIED, ERR_EXISTS (a key or UNIQUE constraint), ERR_INVALID (another constraint), ERR_SYSTEM (wrong
- * SQL and the rest). Values of parameters never appear in them. */
+ * ERR_CORRUPT, ERR_TRANSIENT (it cannot be reached, or refuses: read-only, a standby, another password, rights that were
+ * taken), ERR_EXISTS (a key or UNIQUE constraint), ERR_INVALID (another constraint), ERR_SYSTEM (wrong SQL and the
+ * rest). An open database never says ERR_DENIED: what it refuses is berth's trouble, and nothing about whoever asked
+ * berth. Values of parameters never appear in errors. */
 #ifndef BERTH_DB_DB_H
 #define BERTH_DB_DB_H
 

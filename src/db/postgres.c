@@ -6,22 +6,32 @@
 
 #include <stdio.h>
 
+#define REFUSED_HINT                                                                                                   \
+    "check the user, the password and its rights on the database, and that the server may be written to (no standby)"
+
 static enum err_kind kind_of(const char *state)
 {
     static const struct {
         const char *prefix;
         enum err_kind kind;
     } kinds[] = {
-        {"40001", ERR_BUSY},    {"40P01", ERR_BUSY},      {"55P03", ERR_BUSY},    {"57014", ERR_BUSY},
-        {"23505", ERR_EXISTS},  {"23", ERR_INVALID},      {"22", ERR_INVALID},    {"53100", ERR_NOSPACE},
-        {"53200", ERR_NOMEM},   {"53300", ERR_TRANSIENT}, {"28", ERR_DENIED},     {"42501", ERR_DENIED},
-        {"25006", ERR_DENIED},  {"XX001", ERR_CORRUPT},   {"XX002", ERR_CORRUPT}, {"08", ERR_TRANSIENT},
+        {"40001", ERR_BUSY},      {"40P01", ERR_BUSY},      {"55P03", ERR_BUSY},    {"57014", ERR_BUSY},
+        {"23505", ERR_EXISTS},    {"23", ERR_INVALID},      {"22", ERR_INVALID},    {"53100", ERR_NOSPACE},
+        {"53200", ERR_NOMEM},     {"53300", ERR_TRANSIENT}, {"28", ERR_TRANSIENT},  {"42501", ERR_TRANSIENT},
+        {"25006", ERR_TRANSIENT}, {"XX001", ERR_CORRUPT},   {"XX002", ERR_CORRUPT}, {"08", ERR_TRANSIENT},
         {"57P", ERR_TRANSIENT},
     };
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         if (span_starts(span_of(state), span_of(kinds[i].prefix)))
             return kinds[i].kind;
     return ERR_SYSTEM;
+}
+
+/* The server answers, but refuses this user or every write: for who runs the database, and over once they have seen to
+ * it. It says nothing of the rights of whoever asked berth. */
+static bool is_refusal(const char *state)
+{
+    return span_starts(span_of(state), SPAN_LIT("28")) || str_eq(state, "42501") || str_eq(state, "25006");
 }
 
 static const char *hint_of(enum err_kind kind)
@@ -33,8 +43,6 @@ static const char *hint_of(enum err_kind kind)
         return "the server found its own files damaged: restore from a backup";
     case ERR_BUSY:
         return "another transaction holds the rows: try again";
-    case ERR_DENIED:
-        return "check the user, the password and its rights on the database";
     case ERR_TRANSIENT:
         return "is the database server up and reachable? the next call connects anew";
     default:
@@ -63,7 +71,7 @@ int pg_fail(struct pg_db *db, const PGresult *result, const char *sql, struct er
     if (!what || span_starts(span_of(state), SPAN_LIT("22")))
         what = "a value has the wrong form or range";
     err_set(err, kind, "database %s: %s (SQLSTATE %s), in \"%.*s\"", db->name, what, state, DB_SQL_SHOWN_MAX, sql);
-    const char *hint = hint_of(kind);
+    const char *hint = is_refusal(state) ? REFUSED_HINT : hint_of(kind);
     return hint ? err_hint(err, "%s", hint) : -1;
 }
 
@@ -92,9 +100,9 @@ static int fail_connect(struct pg_db *db, PGconn *conn, struct err *err)
     span_cut(line, '\n', &line, &rest);
     bool shown = str_empty(password) || !strstr(text, password);
     bool denied = PQconnectionNeedsPassword(conn) || (PQconnectionUsedPassword(conn) && strstr(text, "authentication"));
-    enum err_kind kind = denied ? ERR_DENIED : ERR_TRANSIENT;
-    err_set(err, kind, "database %s: %.*s", db->name, shown ? (int)line.n : 17, shown ? line.p : "connection failed");
-    return err_hint(err, "%s", hint_of(kind));
+    err_set(err, ERR_TRANSIENT, "database %s: %.*s", db->name, shown ? (int)line.n : 17,
+            shown ? line.p : "connection failed");
+    return err_hint(err, "%s", denied ? REFUSED_HINT : hint_of(ERR_TRANSIENT));
 }
 
 static PGresult *ask(PGconn *conn, const char *sql, ExecStatusType wanted)

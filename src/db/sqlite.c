@@ -31,7 +31,7 @@ enum err_kind sqlite_kind(int rc, int system_errno)
         return ERR_CORRUPT;
     case SQLITE_READONLY:
     case SQLITE_PERM:
-        return ERR_DENIED;
+        return ERR_TRANSIENT;
     case SQLITE_CONSTRAINT:
     case SQLITE_MISMATCH:
         return ERR_INVALID;
@@ -44,8 +44,8 @@ enum err_kind sqlite_kind(int rc, int system_errno)
         if (system_errno == ENOSPC || system_errno == EDQUOT)
             return ERR_NOSPACE;
         if (system_errno == EACCES || system_errno == EPERM || system_errno == EROFS)
-            return ERR_DENIED;
-        return system_errno == ENOENT ? ERR_NOTFOUND : ERR_SYSTEM;
+            return ERR_TRANSIENT;
+        return ERR_SYSTEM;
     default:
         return ERR_SYSTEM;
     }
@@ -61,7 +61,7 @@ static const char *hint_of(enum err_kind kind)
                "and -shm files and start anew; `sqlite3 FILE .recover` saves what can still be read";
     case ERR_BUSY:
         return "another process is writing to it; `fuser -v FILE` shows which";
-    case ERR_DENIED:
+    case ERR_TRANSIENT:
         return "the file and its folder must be writable for the user that runs berth";
     default:
         return NULL;

@@ -67,7 +67,7 @@ static const char *words_for(const struct call *c, const struct refusal *r, cons
     if (r->status == 500)
         return "the server failed";
     return e->kind == ERR_NOSPACE ? "the server's database has no room left"
-                                  : "the server's database is busy, or does not answer";
+                                  : "the server's database is busy, does not answer, or refuses";
 }
 
 static void put_error(struct call *c, const struct refusal *r, const struct err *e, json_t *more)
@@ -151,6 +151,11 @@ static bool admit(struct call *c, const struct route_about *about)
     return false;
 }
 
+static bool is_database_trouble(enum err_kind kind)
+{
+    return kind == ERR_TRANSIENT || kind == ERR_TIMEOUT || kind == ERR_SYSTEM || kind == ERR_CORRUPT;
+}
+
 /* False: answered already. */
 static bool authenticate(struct call *c, const struct route_about *about)
 {
@@ -160,6 +165,7 @@ static bool authenticate(struct call *c, const struct route_about *about)
         return true;
     if (market_token_auth(c->m, token, &c->caller, &err) < 0) {
         struct refusal r = refusal_of(err.kind);
+        c->broken |= is_database_trouble(err.kind);
         if (err.kind == ERR_DENIED) {
             known_drop(&c->s->known, token);
             r = (struct refusal){401, "unauthenticated"};
@@ -277,11 +283,6 @@ static enum httpd_verdict wait_on(struct call *c)
     }
     c->resp->wait_ms = c->wait_ms;
     return HTTPD_WAIT;
-}
-
-static bool is_database_trouble(enum err_kind kind)
-{
-    return kind == ERR_TRANSIENT || kind == ERR_TIMEOUT || kind == ERR_SYSTEM || kind == ERR_CORRUPT;
 }
 
 static void answer_call(struct call *c, int rc, json_t *out, const struct err *err)

@@ -135,6 +135,46 @@ def test_a_database_that_restarts_makes_requests_fail_cleanly_and_resume(tmp_pat
     postgres.crash()
 
 
+def test_a_database_that_refuses_is_the_servers_trouble_and_nobodys_401(tmp_path):
+    for up in (tmp_path, *tmp_path.parents):
+        if up.stat().st_mode & 0o001 == 0:
+            up.chmod(0o755)
+    postgres = Postgres(tmp_path / "db")
+    postgres.start()
+    at = postgres.url.partition("@")[2].rpartition("/")[0]
+
+    def psql(*commands, database="market"):
+        asked = [a for c in commands for a in ("-c", c)]
+        subprocess.run([postgres.bin / "psql", "-q", f"postgresql://berth@{at}/{database}", *asked], check=True, capture_output=True)
+    psql("CREATE ROLE app LOGIN", "CREATE DATABASE market OWNER app", database="postgres")
+    server = Server(tmp_path / "s", f"postgresql://app@{at}/market").market()
+    poster, node, stranger = server.client("poster"), server.node(), Client(server.url, "berth_p" + "x" * 43)
+    posted = poster.post_job()
+    claim = node.claim()[0]
+    for harm, mend in (("ALTER SYSTEM SET default_transaction_read_only = on", "ALTER SYSTEM RESET default_transaction_read_only"),
+                       ("ALTER TABLE tokens OWNER TO berth", "ALTER TABLE tokens OWNER TO app")):
+        seen = set()
+
+        def heartbeat():
+            answer = node.message("heartbeat", ready=True, running=[{**ref(claim), "state": "running"}])
+            seen.add(answer.status)
+            assert "SQLSTATE" not in str(answer.json) and at not in str(answer.json)
+            return answer
+        psql(harm, "SELECT pg_reload_conf()")
+        eventually("the database to refuse", lambda: heartbeat().status == 503)
+        for caller in (poster, node, stranger):
+            seen.add(caller("POST", JOBS, {"market": "gpu", "definition": job()}).status)
+        assert seen <= {200, 503}, seen
+        psql(mend, "SELECT pg_reload_conf()")
+        eventually("the server to go on", lambda: poster.get(JOBS).status == 200)
+        eventually("heartbeats to be taken", lambda: heartbeat().status == 200)
+    assert stranger.get(JOBS).status == 401
+    node.say("finish", **ref(claim), outcome="succeeded", exit_code=0)
+    assert poster.ok("GET", f"{JOBS}/{posted['id']}")["job"]["state"] == "succeeded"
+    assert server.end() == 0
+    postgres.crash()
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     disk = tmp_path / "disk"

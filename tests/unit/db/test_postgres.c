@@ -15,7 +15,7 @@ static void a_url_that_fails_never_shows_its_password(void **state)
                                 "postgres://u:hush@[bad/d",
                                 "postgres://u:hush",
                                 "postgres://u:hush@h/d?no=such"};
-    const enum err_kind kinds[] = {ERR_DENIED, ERR_TRANSIENT, ERR_INVALID, ERR_INVALID, ERR_INVALID, ERR_INVALID};
+    const enum err_kind kinds[] = {ERR_TRANSIENT, ERR_TRANSIENT, ERR_INVALID, ERR_INVALID, ERR_INVALID, ERR_INVALID};
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         struct err err = ERR_INIT;
         struct db *db = NULL;
@@ -24,6 +24,24 @@ static void a_url_that_fails_never_shows_its_password(void **state)
         assert_null(strstr(err.text, "hush"));
         assert_null(strstr(err.text, "sh@"));
         assert_true(err.hint[0]);
+    }
+}
+
+/* A standby after a failover, a user whose rights were taken: nothing that the caller of berth could have done. */
+static void a_server_that_refuses_is_in_trouble_and_denies_nobody(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const harms[] = {
+        "SET default_transaction_read_only = on", "SET default_transaction_read_only = off",
+        "CREATE ROLE outsider; GRANT USAGE ON SCHEMA public TO outsider; SET ROLE outsider"};
+    must_exec(f->db, "CREATE TABLE v (i BIGINT)");
+    for (size_t i = 0; i < ARRAY_LEN(harms); i++) {
+        struct err err = ERR_INIT;
+        must_exec(f->db, harms[i]);
+        int rc = db_run(must_prepare(f->db, "INSERT INTO v VALUES (1)"), &err);
+        assert_int_equal(rc, i == 1 ? 0 : -1);
+        assert_int_equal(err.kind, i == 1 ? ERR_NONE : ERR_TRANSIENT);
+        assert_true(i == 1 || strstr(err.hint, "rights"));
     }
 }
 
@@ -308,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_url_that_fails_never_shows_its_password),
+        DB_TEST(a_server_that_refuses_is_in_trouble_and_denies_nobody),
         DB_TEST(a_lost_connection_fails_one_call_and_is_made_anew),
         DB_TEST(a_transaction_lost_with_its_connection_stays_lost_until_rollback),
         DB_TEST(an_error_inside_a_transaction_keeps_it_from_committing),

@@ -114,6 +114,16 @@ static void a_full_disk_fails_the_transaction_and_no_more(void **state)
     assert_int_equal(count_of(f->db, "SELECT COUNT(*) FROM v"), 1);
 }
 
+static void a_file_that_takes_no_writes_is_in_trouble_and_denies_nobody(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    must_exec(f->db, "CREATE TABLE v (i INTEGER); PRAGMA query_only = ON");
+    assert_int_equal(db_exec(f->db, "INSERT INTO v VALUES (1)", &err), -1);
+    assert_int_equal(err.kind, ERR_TRANSIENT);
+    assert_non_null(strstr(err.hint, "writable"));
+}
+
 static void a_second_writer_waits_and_then_says_busy(void **state)
 {
     struct fixture *f = *state;
@@ -242,6 +252,7 @@ int main(void)
         DB_TEST(a_file_that_is_no_database_is_corrupt),
         DB_TEST(a_damaged_page_is_corrupt_when_it_is_read),
         DB_TEST(a_full_disk_fails_the_transaction_and_no_more),
+        DB_TEST(a_file_that_takes_no_writes_is_in_trouble_and_denies_nobody),
         DB_TEST(a_second_writer_waits_and_then_says_busy),
         DB_TEST(processes_that_write_at_once_lose_nothing),
         DB_TEST(migrations_run_once_each_and_from_where_they_stopped),
