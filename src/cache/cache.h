@@ -147,8 +147,8 @@ int cache_snapshot_view(struct cache *c, const char *id, struct buf *path, struc
 int cache_snapshot_list(struct cache *c, const char *id, struct arena *a, struct cache_tree *out, struct err *err);
 
 /* Leases: an OFD lock on a file that names job and container; everything looked up, filled or made under it stays until
- * it is freed, or its process is dead and so, as its own engine says, is its container. Any thread may use one; freeing
- * waits for its commits. */
+ * it is freed, or its process is dead and so is its container: as its own engine says, or by a later boot of the
+ * machine. Any thread may use one; freeing waits for its commits. */
 int cache_lease_new(struct cache *c, const char *job_id, struct cache_lease **out, struct err *err);
 /* `engine` names the one that has it, in words that are alike in every process. */
 int cache_lease_set_container(struct cache_lease *l, const char *engine, const char *container_id, struct err *err);

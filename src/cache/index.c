@@ -53,6 +53,8 @@ static const char *const migrations[] = {
     /* Proofs of before were of a list without its origin, and proved too much. */
     "DELETE FROM proofs;",
     "ALTER TABLE leases ADD COLUMN engine TEXT;", /* NULL: of a container that was noted without it */
+    "ALTER TABLE leases ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;", /* of the machine, when it was made; 0: not noted
+                                                                       */
     /* Counted with n: what n would be, had the row come with its present file. 0: it did. */
     "ALTER TABLE blobs ADD COLUMN healed INTEGER NOT NULL DEFAULT 0;",
 };

@@ -75,13 +75,14 @@ static int make_file(struct cache_lease *l, struct err *err)
 static int insert_lease(struct cache_lease *l, struct db *db, struct err *err)
 {
     struct db_stmt *s = NULL;
-    if (db_prepare(db, "INSERT INTO leases(name, job, pid, created_ms) VALUES ($1, $2, $3, $4) RETURNING n", &s, err) <
-        0)
+    if (db_prepare(db, "INSERT INTO leases(name, job, pid, created_ms, boot) VALUES ($1, $2, $3, $4, $5) RETURNING n",
+                   &s, err) < 0)
         return -1;
     db_bind_text(s, 1, l->name);
     db_bind_text(s, 2, l->job);
     db_bind_i64(s, 3, getpid());
     db_bind_i64(s, 4, cache_now(l->cache));
+    db_bind_i64(s, 5, l->cache->boot_id);
     int rc = db_next(s, err);
     if (rc <= 0)
         return rc < 0 ? -1 : err_set(err, ERR_SYSTEM, "index: a lease got no row");
@@ -191,7 +192,7 @@ int lease_add_snapshot(struct db *db, const struct cache_lease *l, int64_t snaps
 
 /* One row of the leases, and what became of it. */
 struct found_lease {
-    int64_t n;
+    int64_t n, boot;
     char name[RNG_ID_MAX];
     char *engine, *container; /* owned */
 };
@@ -219,7 +220,7 @@ static int found_add(struct found_leases *f, struct db_stmt *s, struct err *err)
         return err_nomem(err);
     f->v = more;
     struct found_lease *l = &more[f->n];
-    *l = (struct found_lease){.n = db_col_i64(s, 0)};
+    *l = (struct found_lease){.n = db_col_i64(s, 0), .boot = db_col_i64(s, 4)};
     text_copy(l->name, sizeof l->name, db_col_text(s, 1));
     f->n++;
     if (!db_col_null(s, 2) && !(l->container = str_dup_span(db_col_text(s, 2), err)))
@@ -233,7 +234,7 @@ static int read_leases(struct db *db, struct found_leases *out, struct err *err)
 {
     struct db_stmt *s = NULL;
     int rc;
-    if (db_prepare(db, "SELECT n, name, container, engine FROM leases", &s, err) < 0)
+    if (db_prepare(db, "SELECT n, name, container, engine, boot FROM leases", &s, err) < 0)
         return -1;
     while ((rc = db_next(s, err)) > 0) {
         if (found_add(out, s, err) < 0) {
@@ -253,7 +254,7 @@ static int is_dead(const struct cache *c, const struct found_lease *l, const str
         return -1;
     if (alive)
         return 0;
-    if (!l->container)
+    if (!l->container || (l->boot != 0 && l->boot != c->boot_id)) /* no container outlives the machine's boot */
         *dead = true;
     else if (probe && probe->container)
         *dead = probe->container(probe->ctx, l->engine, l->container) == CACHE_CONTAINER_GONE;

@@ -234,6 +234,18 @@ static void a_dead_process_keeps_its_lease_until_its_container_is_known_to_be_go
     assert_agreement(f);
 }
 
+static void no_container_of_an_earlier_boot_keeps_a_lease(void **state)
+{
+    struct fixture *f = *state;
+    fixture_close(f);
+    assert_int_equal(child_wait(child_start(hold_and_die, &(struct dying){f, "box"})), -SIGKILL);
+    fixture_open(f);
+    assert_int_equal(gc(f, (struct cache_gc_opts){.all = true}).snapshots, 0);
+    index_do(f, "UPDATE leases SET boot = boot + 2");
+    assert_int_equal(gc(f, (struct cache_gc_opts){.all = true}).snapshots, 1);
+    assert_agreement(f);
+}
+
 static void a_lease_on_blobs_looked_up_holds_them_too(void **state)
 {
     struct fixture *f = *state;
@@ -287,6 +299,7 @@ int main(void)
         TEST(a_floor_of_free_space_is_kept),
         TEST(the_lease_of_a_dead_process_holds_nothing),
         TEST(a_dead_process_keeps_its_lease_until_its_container_is_known_to_be_gone),
+        TEST(no_container_of_an_earlier_boot_keeps_a_lease),
         TEST(a_lease_on_blobs_looked_up_holds_them_too),
         TEST(partials_are_swept_unless_somebody_fetches),
     };

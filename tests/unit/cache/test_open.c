@@ -98,7 +98,8 @@ static void proofs_of_an_older_index_prove_nothing_and_cost_no_content(void **st
     assert_ok(reopen(f, &err), err);
     assert_ok(cache_proof_has(f->c, scope, fingerprint, &has, &err), err);
     assert_true(has);
-    index_do(f, "ALTER TABLE leases DROP COLUMN engine; ALTER TABLE blobs DROP COLUMN healed");
+    index_do(f, "ALTER TABLE leases DROP COLUMN engine; ALTER TABLE leases DROP COLUMN boot;"
+                "ALTER TABLE blobs DROP COLUMN healed");
     index_do(f, "UPDATE schema_version SET version = 1");
     assert_ok(reopen(f, &err), err);
     assert_ok(cache_proof_has(f->c, scope, fingerprint, &has, &err), err);
