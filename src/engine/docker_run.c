@@ -223,7 +223,9 @@ static int lost(struct run *r, struct err *err)
     err_clear(err);
     err_set(err, ERR_TRANSIENT, "container %.12s: the engine does not end it, %d s after KILL", r->id,
             GIVE_UP_MS / 1000);
-    return err_hint(err, "look at the engine's own log; `berth doctor` removes what is left behind");
+    return err_hint(
+        err,
+        "look at the engine's own log; the next `berth run`, or the node when it starts, removes what is left behind");
 }
 
 static int follow(struct run *r, struct err *err)
