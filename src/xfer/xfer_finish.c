@@ -21,6 +21,7 @@ static uint64_t front_of(struct xfer_file *f)
     return front;
 }
 
+/* For the task that follows the front: while it does, nobody settles the digests. */
 static struct verify *verify_of(struct xfer_file *f)
 {
     pthread_mutex_lock(&f->mu);
@@ -63,11 +64,20 @@ static void hash_task(void *ctx)
     file_unref(f);
 }
 
+/* Asked under the file's mutex: another thread may be at the end of the file, and there the digests are made anew. */
+static bool is_followed(struct xfer_file *f)
+{
+    pthread_mutex_lock(&f->mu);
+    bool followed = !f->verify_stale && verify_is_ordered(f->verify);
+    pthread_mutex_unlock(&f->mu);
+    return followed;
+}
+
 void file_front_grew(struct xfer_file *f)
 {
     struct xfer *x = f->x;
     struct err err = ERR_INIT;
-    if (!verify_is_ordered(verify_of(f)))
+    if (!is_followed(f))
         return;
     pthread_mutex_lock(&x->shared.mu);
     bool start = !f->hashing && !f->finishing && !f->ended;
