@@ -407,6 +407,12 @@ static int post_it(struct cli *cli, const struct job *job, struct err *err)
     return posting_send(cli, &o, definition, definition ? confidential_requires(job, err) : NULL, err);
 }
 
+/* What doesn't fit is above every limit that a job's numbers have. */
+static uint32_t fitted(uint64_t n)
+{
+    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
 static int docker_run(struct cli *cli, const struct strv *operands, struct err *err)
 {
     if (cli_want_operands(operands, 1, SIZE_MAX, &command_docker_run, err) < 0 || check_where(err) < 0)
@@ -428,8 +434,8 @@ static int docker_run(struct cli *cli, const struct strv *operands, struct err *
         .cpu = d.cpu,
         .memory_bytes = d.memory,
         .timeout_ms = a.timeout_ms,
-        .gpu = (uint32_t)d.gpu,
-        .count = (uint32_t)d.count,
+        .gpu = fitted(d.gpu),
+        .count = fitted(d.count),
     };
     struct job *job = NULL;
     int code = EXIT_BERTH;

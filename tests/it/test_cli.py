@@ -88,6 +88,9 @@ def terminal(berth):
     (["run", "a", "b"], "too many"), (["fetch", "s3://b/k"], "usage: berth fetch SRC… DIR"), (["run", "--results"], "--results"),
     (["run", "--partition", "2", "--partitions", "2", "x"], "--partition"), (["run", "--no-gpu=1", "x"], "--no-gpu"),
     (["completion", "tcsh"], "bash, zsh and fish"), (["config", "show", "--set", "nonsense"], "NAME=VALUE"), (["version", "x"], "version"),
+    (["docker", "run", "--dry-run", "--gpu", "1025", "x"], "GPUs"), (["docker", "run", "--dry-run", "--gpu", str(2**32), "x"], "GPUs"),
+    (["docker", "run", "--dry-run", "--count", str(2**32), "x"], "a count above"),
+    (["docker", "run", "--dry-run", "--count", str(2**32 + 1), "x"], "a count above"),
 ])
 def test_wrong_use_ends_with_2_and_a_word_of_help(berth, words, says):
     got = berth(*words)
