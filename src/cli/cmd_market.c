@@ -283,13 +283,23 @@ static int write_token(json_t *answer, const char *token, struct err *err)
     return json_put_str(answer, "file", a.out, err);
 }
 
-static int show_token(json_t *answer, struct err *err)
+/* What nobody got is not to stay valid. */
+static int take_back(struct api *api, const char *id, struct err *err)
 {
-    const char *token = json_get_str(answer, "token");
-    if (!token)
+    struct err why = ERR_INIT;
+    AUTO_STR path = api_path(&why, REMOTE_TOKENS "/", id, NULL);
+    if (path && api_call(api, &(struct api_call){.method = "DELETE", .path = path}, NULL, &why) == 0)
+        return err_hint(err, "the token was revoked again; name a file that can be written");
+    return err_hint(err, "the token is valid, though nobody has it: `berth token revoke %s` ends it", id);
+}
+
+static int show_token(struct api *api, json_t *answer, struct err *err)
+{
+    const char *token = json_get_str(answer, "token"), *id = json_get_str(answer, "id");
+    if (!token || !id)
         return err_set(err, ERR_PROTOCOL, "the server's answer holds no token");
     if (a.out && write_token(answer, token, err) < 0)
-        return -1;
+        return take_back(api, id, err);
     if (globals.json)
         return cli_print_json(json_incref(answer), err);
     if (!a.out)
@@ -336,7 +346,7 @@ static int token_create(struct cli *cli, const struct strv *operands, struct err
                      api_call(api, &(struct api_call){.path = REMOTE_TOKENS, .body = body, .cancel = &cli->cancel},
                               &answer, err) < 0
                  ? -1
-                 : show_token(answer, err);
+                 : show_token(api, answer, err);
     api_free(api);
     return rc < 0 ? 1 : 0;
 }

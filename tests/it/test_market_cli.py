@@ -276,6 +276,12 @@ def test_a_token_in_a_file_is_in_no_output(stack, tmp_path):
     assert "later" in next(line for line in stack("token", "list").text.splitlines() if made.json["id"] in line)
 
 
+def test_a_token_that_could_not_be_written_is_revoked_again(stack, tmp_path):
+    made = stack("token", "create", "--role", "poster", "--name", "dave", "--out", tmp_path / "none/dave")
+    assert made.code == 1 and str(tmp_path / "none/dave") in made.errors and "revoked again" in made.errors, made
+    assert not [t for t in stack("token", "list", "--json").json if t["name"] == "dave" and not t["revoked"]]
+
+
 def test_waiting_and_following_print_json_for_programs(stack):
     job = stack.berth.job(nosana([], ["sh", "-c", "echo said; exit 4"]))
     waited = stack("job", "post", "--file", job, "--market", "dev", "--wait", "--json")
