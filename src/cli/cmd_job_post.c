@@ -4,7 +4,9 @@
 #include "cli/posting.h"
 #include "cli/remote.h"
 
-#define NO_PRIORITY (-1e9) /* the job's own */
+#include <math.h>
+
+#define PRIORITY_MAX 100 /* either way, as the server has it */
 
 static struct {
     const char *file, *market, *publish, *credentials, *key;
@@ -12,7 +14,7 @@ static struct {
     double priority;
     struct strv vars, labels;
     bool wait, follow, id_only, confidential;
-} a = {.priority = NO_PRIORITY};
+} a = {.priority = NAN}; /* the job's own */
 
 static const struct opt options[] = {
     {.name = "file",
@@ -105,7 +107,6 @@ static json_t *read_definition(json_t **requires, struct err *err)
 
 static int run(struct cli *cli, const struct strv *operands, struct err *err)
 {
-    const int64_t priority = (int64_t)a.priority;
     if (cli_want_operands(operands, 0, 1, &command_job_post, err) < 0)
         return EXIT_USAGE;
     if (operands->n == 1 && !a.file)
@@ -115,6 +116,11 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
         err_hint(err, "berth job post --file job.json --market gpu --timeout 10");
         return EXIT_USAGE;
     }
+    if (!isnan(a.priority) && !(fabs(a.priority) <= PRIORITY_MAX && trunc(a.priority) == a.priority)) {
+        err_set(err, ERR_USAGE, "--priority: expected a whole number from %d to %d", -PRIORITY_MAX, PRIORITY_MAX);
+        return EXIT_USAGE;
+    }
+    const int64_t priority = isnan(a.priority) ? 0 : (int64_t)a.priority;
     const struct posting_opts o = {.market = a.market,
                                    .publish = a.publish,
                                    .credentials = a.credentials,
@@ -122,7 +128,7 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
                                    .timeout_ms = a.timeout_ms,
                                    .queue_ms = a.queue_ms,
                                    .total_ms = a.total_ms,
-                                   .priority = a.priority > NO_PRIORITY ? &priority : NULL,
+                                   .priority = isnan(a.priority) ? NULL : &priority,
                                    .labels = &a.labels,
                                    .confidential = a.confidential,
                                    .wait = a.wait,

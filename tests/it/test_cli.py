@@ -88,6 +88,7 @@ def terminal(berth):
     (["run", "a", "b"], "too many"), (["fetch", "s3://b/k"], "usage: berth fetch SRC… DIR"), (["run", "--results"], "--results"),
     (["run", "--partition", "2", "--partitions", "2", "x"], "--partition"), (["run", "--no-gpu=1", "x"], "--no-gpu"),
     (["completion", "tcsh"], "bash, zsh and fish"), (["config", "show", "--set", "nonsense"], "NAME=VALUE"), (["version", "x"], "version"),
+    *((["job", "post", "-f", "job.json", "-m", "gpu", "--priority", n], "from -100 to 100") for n in ("-2000000000", "2.9", "1e30", "101")),
     (["docker", "run", "--dry-run", "--gpu", "1025", "x"], "GPUs"), (["docker", "run", "--dry-run", "--gpu", str(2**32), "x"], "GPUs"),
     (["docker", "run", "--dry-run", "--count", str(2**32), "x"], "a count above"),
     (["docker", "run", "--dry-run", "--count", str(2**32 + 1), "x"], "a count above"),
