@@ -147,7 +147,8 @@ const struct command command_job_post = {
               .args = "[FILE]",
               .about =
                   "Sends a job file (either dialect) to the server of server.url, where a node of the market takes "
-                  "it. With --wait it waits for the end and ends with the container's exit code, with --follow it "
+                  "it. With --wait it waits for the end and ends with the container's exit code, or where a job that "
+                  "did not succeed has none, with 124 (its time was up) or 125; with --follow it "
                   "shows the log meanwhile. An interrupted wait leaves the job alone; `berth job stop` stops it.",
               .examples = "berth job post --file s3-public.json --market nvidia-3090 --timeout 10\n"
                           "berth job post --file job.json --market gpu --follow\n"

@@ -307,6 +307,17 @@ static int on_event(void *ctx, const struct api_event *event, struct err *err)
     return 0;
 }
 
+/* The container's, where it says that the job failed: with several executions, others than those that ended with 0 may
+ * have come to an end without a code. A process has 8 bits of it. */
+static int exit_code_of(const struct log_view *v)
+{
+    if (str_eq(v->state, "succeeded"))
+        return 0;
+    if (v->has_code && v->code > 0 && v->code <= UINT8_MAX)
+        return (int)v->code;
+    return str_eq(v->state, "timed_out") || str_eq(v->state, "expired") ? EXIT_TIMEOUT : EXIT_BERTH;
+}
+
 int remote_logs(const struct cli *cli, struct api *api, const char *id, uint64_t index, bool follow, bool show,
                 int *exit_code, struct err *err)
 {
@@ -318,10 +329,6 @@ int remote_logs(const struct cli *cli, struct api *api, const char *id, uint64_t
     const struct api_events what = {.path = path, .each = on_event, .ctx = &v, .cancel = &cli->cancel};
     if (api_events(api, &what, err) < 0)
         return -1;
-    *exit_code = !follow                                                      ? 0
-                 : v.has_code                                                 ? (int)v.code
-                 : str_eq(v.state, "succeeded")                               ? 0
-                 : str_eq(v.state, "timed_out") || str_eq(v.state, "expired") ? EXIT_TIMEOUT
-                                                                              : EXIT_BERTH;
+    *exit_code = follow ? exit_code_of(&v) : 0;
     return 0;
 }

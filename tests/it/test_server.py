@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import BERTH, Berth
+from conftest import BERTH, Berth, bacalhau
 from fleet import eventually
 from serving import JOBS, MARKET, OPENAPI, Client, Databases, Server, in_background, job, operations, ref
 from test_guides import commands
@@ -200,6 +200,21 @@ def test_a_control_poll_hears_of_a_stop(server):
 
 def texts(events):
     return b"".join(base64.b64decode(d["data"]) for e, _, d in events if e == "log")
+
+
+@pytest.mark.parametrize("outcome, exit_code, ends", [("failed", None, 125), ("stopped", None, 125), ("timed_out", None, 124), ("failed", 3, 3),
+                                                      ("failed", 0, 125), ("failed", 256, 125), ("timed_out", 143, 143), ("succeeded", 0, 0)])
+def test_who_waits_for_several_executions_ends_with_0_only_where_all_succeeded(tmp_path, berth, outcome, exit_code, ends):
+    server = Server(tmp_path / "server").market()
+    node, env = server.node(), {"BERTH_SERVER_URL": server.url, "BERTH_TOKEN": server.token("poster")}
+    two = berth.job({**bacalhau([], "true"), "Count": 2})
+    with berth.start("job", "post", "-f", two, "-m", "gpu", "--wait", env=env) as waiting:
+        claims = node.claim(free=2)
+        claims += node.claim() if len(claims) < 2 else []
+        node.say("finish", **ref(claims[0]), outcome="succeeded", exit_code=0)
+        node.say("finish", **ref(claims[1]), outcome=outcome, exit_code=exit_code)
+        assert waiting.wait(60) == ends, waiting.stderr.read()
+    assert server.end() == 0
 
 
 def test_a_log_is_followed_to_its_end_and_taken_up_again(server):
