@@ -46,73 +46,138 @@ static void hint_pull(enum err_kind kind, const char *registry, struct err *err)
         err_hint(err, "check the image's name and tag; a private one also needs registry credentials");
 }
 
-/* Both ways in which a pull fails: an error status, and an error inside the stream of a good one. */
-static int judge_pull(const struct docker_reply *reply, const struct pull_lines *lines, const char *name,
-                      const char *registry, struct err *err)
+/* An image that somebody wants. */
+struct wanted {
+    struct image_ref ref;
+    const char *name, *repository; /* full; as guards know it */
+    const struct engine_pull_opts *opts;
+};
+
+/* Told by the words of engine or registry, which is all there is. */
+static int refused(const struct wanted *w, const char *doing, int status, const char *words, struct err *err)
 {
-    const char *words = lines->failed ? lines->failure : reply->message;
-    if (reply->status == 200 && !lines->failed)
-        return 0;
     enum err_kind kind = pull_failure_kind(words);
-    if (kind == ERR_TRANSIENT && (reply->status == 400 || reply->status == 404))
-        kind = docker_status_kind(reply->status);
-    err_set(err, kind, "pull %s: %s", name, words[0] ? words : "the engine gave no reason");
-    hint_pull(kind, registry, err);
+    if (kind == ERR_TRANSIENT && (status == 400 || status == 404))
+        kind = docker_status_kind(status);
+    err_set(err, kind, "%s %s: %s", doing, w->name, words[0] ? words : "the engine gave no reason");
+    hint_pull(kind, w->ref.registry, err);
     return -1;
 }
 
-static int pull_path(const struct image_ref *ref, struct buf *path, struct err *err)
+/* Both ways in which a pull fails: an error status, and an error inside the stream of a good one. */
+static int judge_pull(const struct wanted *w, const struct docker_reply *reply, const struct pull_lines *lines,
+                      struct err *err)
+{
+    if (reply->status == 200 && !lines->failed)
+        return 0;
+    return refused(w, "pull", reply->status, lines->failed ? lines->failure : reply->message, err);
+}
+
+static int pull_path(const struct wanted *w, struct buf *path, struct err *err)
 {
     AUTO_BUF name;
     buf_init(&name, DOCKER_PATH_MAX);
-    buf_addf(&name, "%s/%s", ref->registry, ref->repository);
+    buf_addf(&name, "%s/%s", w->ref.registry, w->ref.repository);
     buf_adds(path, "/images/create?fromImage=");
     percent_encode(path, buf_span(&name), false);
     buf_adds(path, "&tag="); /* a digest goes there too */
-    percent_encode(path, span_of(ref->digest[0] ? ref->digest : ref->tag), false);
+    percent_encode(path, span_of(w->ref.digest[0] ? w->ref.digest : w->ref.tag), false);
     return buf_check(path, "the pull's path", err);
 }
 
-static int pull_with(struct docker *d, const struct image_ref *ref, const char *name,
-                     const struct engine_pull_opts *opts, struct pull_lines *lines, const char *auth, struct err *err)
+static int pull_with(struct docker *d, const struct wanted *w, const char *auth, struct pull_lines *lines,
+                     struct err *err)
 {
     AUTO_BUF path;
     AUTO_REPLY reply = {0};
     buf_init(&path, DOCKER_PATH_MAX);
-    if (pull_path(ref, &path, err) < 0)
+    if (pull_path(w, &path, err) < 0)
         return -1;
     struct docker_request req = {.method = "POST",
                                  .path = path.p,
-                                 .registry_auth = str_empty(auth) ? NULL : auth,
+                                 .registry_auth = auth,
                                  .idle_ms = PULL_IDLE_MS,
                                  .on_body = take_progress,
                                  .ctx = lines,
-                                 .cancel = opts->cancel};
+                                 .cancel = w->opts->cancel};
     if (docker_call(d, &req, &reply, err) < 0 || pull_lines_end(lines, err) < 0)
-        return err_wrap(err, "pull %s", name);
-    return judge_pull(&reply, lines, name, ref->registry, err);
+        return err_wrap(err, "pull %s", w->name);
+    return judge_pull(w, &reply, lines, err);
 }
 
-static int pull(struct docker *d, const struct image_ref *ref, const char *name, const struct engine_pull_opts *opts,
-                struct err *err)
+static int pull_guarded(struct docker *d, const struct wanted *w, const char *auth, struct pull_lines *lines,
+                        struct err *err)
 {
-    struct buf auth;
+    const struct engine_image_guard *guard = w->opts->guard;
+    if (guard && guard->begin && guard->begin(guard->ctx, w->repository, auth != NULL, err) < 0)
+        return -1;
+    int rc = pull_with(d, w, auth, lines, err);
+    if (guard && guard->end)
+        guard->end(guard->ctx, w->repository, auth != NULL, rc == 0);
+    return rc;
+}
+
+/* `auth` NULL: without credentials. */
+static int pull(struct docker *d, const struct wanted *w, const char *auth, struct err *err)
+{
     struct pull_lines *lines = malloc(sizeof *lines); /* its table of layers is too large for a stack */
     if (!lines)
         return err_nomem(err);
     pull_lines_init(lines);
-    lines->progress = opts->progress;
-    lines->ctx = opts->ctx;
-    buf_init(&auth, AUTH_HEADER_MAX);
-    int rc = registry_auth_header(opts->auth, opts->given_only, ref->registry, opts->cancel, &auth, err);
-    if (rc == 0) {
-        log_debug("engine", "pulling an image (image=%s credentials=%s)", name, auth.n ? "yes" : "no");
-        rc = pull_with(d, ref, name, opts, lines, buf_str(&auth), err);
-    }
-    buf_wipe(&auth);
+    lines->progress = w->opts->progress;
+    lines->ctx = w->opts->ctx;
+    log_debug("engine", "pulling an image (image=%s credentials=%s)", w->name, auth ? "yes" : "no");
+    int rc = pull_guarded(d, w, auth, lines, err);
     pull_lines_release(lines);
     free(lines);
     return rc;
+}
+
+/* Whether the registry gives it to who has these credentials; nothing comes. */
+static int ask_registry(struct docker *d, const struct wanted *w, const char *auth, struct err *err)
+{
+    AUTO_BUF path;
+    AUTO_REPLY reply = {0};
+    buf_init(&path, DOCKER_PATH_MAX);
+    buf_adds(&path, "/distribution/");
+    percent_encode(&path, span_of(w->name), true);
+    buf_adds(&path, "/json");
+    const struct docker_request req = {.path = path.p, .registry_auth = auth, .cancel = w->opts->cancel};
+    if (buf_check(&path, "the image's path", err) < 0 || docker_call(d, &req, &reply, err) < 0)
+        return err_wrap(err, "ask for %s", w->name);
+    return reply.status == 200 ? 0 : refused(w, "ask for", reply.status, reply.message, err);
+}
+
+/* A pull, too, asks the registry, but for one: Docker answers a digest that it has by itself. */
+static int pull_or_ask(struct docker *d, const struct wanted *w, bool present, bool *pulled, struct err *err)
+{
+    struct buf header;
+    bool ask = present && w->ref.digest[0] && d->flavour != FLAVOUR_PODMAN;
+    buf_init(&header, AUTH_HEADER_MAX);
+    int rc = registry_auth_header(w->opts->auth, w->opts->given_only, w->ref.registry, w->opts->cancel, &header, err);
+    const char *auth = header.n ? buf_str(&header) : NULL;
+    if (rc == 0)
+        rc = ask ? ask_registry(d, w, auth, err) : pull(d, w, auth, err);
+    buf_wipe(&header);
+    *pulled = rc == 0 && !ask;
+    return rc;
+}
+
+/* Registries are hosts, whose names say the same in either case. */
+static int guarded_name(const struct image_ref *ref, struct buf *out, struct err *err)
+{
+    buf_addf(out, "%s/%s", ref->registry, ref->repository);
+    if (buf_check(out, "the image's repository", err) < 0)
+        return -1;
+    for (size_t i = 0; i < out->n; i++)
+        out->p[i] = ascii_lower(out->p[i]);
+    return 0;
+}
+
+static bool may_use(const struct wanted *w)
+{
+    const struct engine_image_guard *guard = w->opts->guard;
+    return !guard || guard->may_use(guard->ctx, w->name, w->ref.is_id ? NULL : w->repository);
 }
 
 static int not_present(const struct image_ref *ref, const char *name, struct err *err)
@@ -123,31 +188,47 @@ static int not_present(const struct image_ref *ref, const char *name, struct err
     return err_hint(err, "allow berth to pull it with --pull missing");
 }
 
+static int refuse_id(const char *name, struct err *err)
+{
+    err_set(err, ERR_REFUSED, "image %s: an id says nothing of who may use it", name);
+    return err_hint(err, "name the image by repository and tag or digest, so that its registry can be asked");
+}
+
+static int ensure(struct docker *d, const struct wanted *w, char id[IMAGE_ID_MAX], bool *pulled, struct err *err)
+{
+    bool present = false, look_first = w->opts->when != ENGINE_PULL_ALWAYS || w->ref.is_id;
+    if (w->ref.is_id && !may_use(w))
+        return refuse_id(w->name, err);
+    if (look_first && find_image(d, w->name, id, &present, err) < 0)
+        return -1;
+    /* The guard is asked after the look: what somebody else's pull brought meanwhile was closed before. */
+    if (present && (w->ref.is_id || may_use(w)))
+        return 0;
+    if (w->opts->when == ENGINE_PULL_NEVER || w->ref.is_id)
+        return not_present(&w->ref, w->name, err);
+    if (pull_or_ask(d, w, present, pulled, err) < 0 || find_image(d, w->name, id, &present, err) < 0)
+        return -1;
+    return present
+               ? 0
+               : err_set(err, ERR_PROTOCOL, "image %s: the engine pulled it and does not have it afterwards", w->name);
+}
+
 int docker_image_ensure(void *self, const char *image, const struct engine_pull_opts *opts, char id[IMAGE_ID_MAX],
                         bool *pulled, struct err *err)
 {
     static const struct engine_pull_opts defaults = {0};
-    struct docker *d = self;
-    struct image_ref ref;
+    struct wanted w = {.opts = opts ? opts : &defaults};
     AUTO_BUF name;
-    bool present = false;
+    AUTO_BUF repository;
     *pulled = false;
-    opts = opts ? opts : &defaults;
     buf_init(&name, DOCKER_PATH_MAX);
-    if (image_ref_parse(&ref, span_of(image), err) < 0)
+    buf_init(&repository, DOCKER_PATH_MAX);
+    if (image_ref_parse(&w.ref, span_of(image), err) < 0)
         return -1;
-    image_ref_write(&ref, &name);
-    bool look_first = opts->when != ENGINE_PULL_ALWAYS || ref.is_id;
-    if (buf_check(&name, "the image's name", err) < 0 || (look_first && find_image(d, name.p, id, &present, err) < 0))
+    image_ref_write(&w.ref, &name);
+    if (buf_check(&name, "the image's name", err) < 0 || guarded_name(&w.ref, &repository, err) < 0)
         return -1;
-    if (present)
-        return 0;
-    if (opts->when == ENGINE_PULL_NEVER || ref.is_id)
-        return not_present(&ref, name.p, err);
-    if (pull(d, &ref, name.p, opts, err) < 0 || find_image(d, name.p, id, &present, err) < 0)
-        return -1;
-    *pulled = true;
-    return present
-               ? 0
-               : err_set(err, ERR_PROTOCOL, "image %s: the engine pulled it and does not have it afterwards", name.p);
+    w.name = buf_str(&name);
+    w.repository = buf_str(&repository);
+    return ensure(self, &w, id, pulled, err);
 }

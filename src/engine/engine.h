@@ -51,6 +51,19 @@ int engine_facts(struct engine *e, bool need_gpu, struct engine_info *out, struc
 struct engine_registry_auth {
     const char *server, *username, *password, *email; /* NULL: none */
 };
+/* Who may use what is there, where people who do not trust each other share an engine. `repository` is
+ * "docker.io/library/busybox", in lower case; `name` the full one with tag or digest. */
+struct engine_image_guard {
+    /* May it be used without its registry being asked, once it is seen to be there? Else it is pulled as if it were
+     * not. `repository` NULL: it is named by its id, which no registry knows; false is a refusal. */
+    bool (*may_use)(void *ctx, const char *name, const char *repository);
+    /* Around each pull, before anything of it is there and after it came or failed; both may be NULL. An error of
+     * begin() is that of the pull, and end() does not follow. */
+    int (*begin)(void *ctx, const char *repository, bool with_credentials, struct err *err);
+    void (*end)(void *ctx, const char *repository, bool with_credentials, bool pulled);
+    void *ctx;
+};
+
 enum engine_pull { ENGINE_PULL_MISSING, ENGINE_PULL_ALWAYS, ENGINE_PULL_NEVER };
 
 struct engine_pull_opts {
@@ -58,13 +71,15 @@ struct engine_pull_opts {
     /* NULL, or for another registry than the image's: DOCKER_CONFIG or ~/.docker/config.json */
     const struct engine_registry_auth *auth;
     bool given_only; /* no credentials but these: the image is named by somebody else than this machine's user */
+    const struct engine_image_guard *guard; /* NULL: whatever is there may be used */
     void (*progress)(void *ctx, const char *status, uint64_t done_bytes, uint64_t total_bytes);
     void *ctx;
     const struct cancel *cancel;
 };
 /* Make the image present; `id` gets its id ("sha256:…"). Names are Docker's: "busybox" is
  * "docker.io/library/busybox:latest". `progress` runs on the calling thread; its sums are of what is being downloaded.
- * ERR_NOTFOUND, ERR_DENIED (registry 401/403), ERR_NOSPACE, ERR_UNSUPPORTED (not for this machine), ERR_TRANSIENT. */
+ * ERR_NOTFOUND, ERR_DENIED (registry 401/403), ERR_REFUSED (an id, by the guard), ERR_NOSPACE, ERR_UNSUPPORTED (not for
+ * this machine), ERR_TRANSIENT. */
 #define IMAGE_ID_MAX 128
 int engine_image_ensure(struct engine *e, const char *image, const struct engine_pull_opts *opts, char id[IMAGE_ID_MAX],
                         bool *pulled, struct err *err);

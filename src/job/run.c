@@ -115,6 +115,7 @@ static void *pull_thread(void *ctx)
         .when = r->opts->pull,
         .auth = auth->username ? &given : NULL,
         .given_only = r->opts->market.job_id != NULL,
+        .guard = r->opts->image_guard,
         .progress = on_pull,
         .ctx = r,
         .cancel = &r->stop,

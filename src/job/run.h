@@ -67,13 +67,14 @@ struct run_opts {
     enum run_network network;
     const char *const *network_allow; /* FILTERED: exceptions, as xfer_policy's; NULL: none */
     enum engine_pull pull;
-    uint64_t timeout_ms;           /* 0: the job's own */
-    uint64_t stage_timeout_ms;     /* 0: none */
-    uint64_t stop_grace_ms;        /* 0: 10,000 */
-    uint64_t log_max_bytes;        /* kept per stream; 0: 1 GiB */
-    uint64_t output_max_bytes;     /* 0: 1 TiB */
-    struct publish_access publish; /* how the job's publisher may be reached */
-    bool publish_partial;          /* publish what there is after an interruption, too */
+    const struct engine_image_guard *image_guard; /* NULL: what the engine has may be used */
+    uint64_t timeout_ms;                          /* 0: the job's own */
+    uint64_t stage_timeout_ms;                    /* 0: none */
+    uint64_t stop_grace_ms;                       /* 0: 10,000 */
+    uint64_t log_max_bytes;                       /* kept per stream; 0: 1 GiB */
+    uint64_t output_max_bytes;                    /* 0: 1 TiB */
+    struct publish_access publish;                /* how the job's publisher may be reached */
+    bool publish_partial;                         /* publish what there is after an interruption, too */
     /* A market's job: one of its executions, under the market's names. */
     struct run_market {
         const char *job_id, *execution_id, *node_id; /* job_id NULL: nobody's but this machine's */

@@ -90,7 +90,7 @@ static void publish_access(const struct execution *e, const struct execution_job
 }
 
 static void describe_run(struct execution *e, const struct execution_job *j, struct uploads *uploads,
-                         struct run_opts *out)
+                         const struct engine_image_guard *guard, struct run_opts *out)
 {
     const struct node_opts *o = e->node->opts;
     *out = (struct run_opts){
@@ -108,6 +108,7 @@ static void describe_run(struct execution *e, const struct execution_job *j, str
         .no_gpu = o->no_gpu,
         .network = o->network,
         .network_allow = o->access.policy.allow,
+        .image_guard = guard,
         .timeout_ms = j->timeout_ms,
         .stop_grace_ms = o->stop_grace_ms,
         .log_max_bytes = o->log_max_bytes,
@@ -164,7 +165,8 @@ static void run_job(struct execution *e, const struct execution_job *j, const js
     struct uploads uploads = {0};
     pthread_t sender;
     bool logs = !j->job->ops[0].private_logs;
-    describe_run(e, j, &uploads, &opts);
+    const struct engine_image_guard guard = images_guard(&e->node->images);
+    describe_run(e, j, &uploads, &guard, &opts);
     uploads_abort(&uploads, previous);
     if (logs && logs_start(e, &sender, &o->err) < 0)
         return;

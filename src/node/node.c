@@ -303,6 +303,7 @@ static void release(struct node *n)
     peers_stop(n);
     api_free(n->api);
     holds_release(&n->holds);
+    images_release(&n->images);
     seal_pair_free(n->pair);
     auto_close(&n->results_fd);
     auto_close(&n->lock_fd);
@@ -322,9 +323,9 @@ int node_run(const struct node_opts *opts, struct err *err)
     n.ending.event_fd = n.over.event_fd = -1;
     int rc = init(&n, err);
     if (rc == 0 && identity_open(&n, err) == 0 && open_results(&n, err) == 0 &&
-        holds_open(&n.holds, n.state_fd, err) == 0 && engine_info(opts->engine, &n.engine, err) == 0 &&
-        clean_up_after_crash(&n, err) == 0 && open_api(&n, err) == 0 && peers_start(&n, err) == 0 &&
-        hello(&n, err) == 0)
+        holds_open(&n.holds, n.state_fd, err) == 0 && images_open(&n.images, n.state_fd, err) == 0 &&
+        engine_info(opts->engine, &n.engine, err) == 0 && clean_up_after_crash(&n, err) == 0 &&
+        open_api(&n, err) == 0 && peers_start(&n, err) == 0 && hello(&n, err) == 0)
         rc = run_threads(&n, err);
     else
         rc = -1;

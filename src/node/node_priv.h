@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "node/blobs.h"
 #include "node/holds.h"
+#include "node/images.h"
 #include "node/lease.h"
 #include "node/node.h"
 #include "seal/seal.h"
@@ -82,6 +83,7 @@ struct node {
     struct seal_pair *pair;
     struct engine_info engine;
     struct holds holds;
+    struct images images;
     struct node_peers *peers; /* NULL: serves none */
     struct xfer *peer_xfer;   /* fetches from them */
     struct cancel ending;     /* no new claims, no more preparing */

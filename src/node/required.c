@@ -125,12 +125,13 @@ static void on_pull(void *ctx, const char *status, uint64_t done, uint64_t total
 
 static int pull_all(struct node *n, const struct strv *images, struct err *err)
 {
+    const struct engine_image_guard guard = images_guard_own(&n->images);
     for (size_t i = 0; i < images->n; i++) {
         struct pulling p = {n, images->v[i], i + 1, images->n, -1};
         char id[IMAGE_ID_MAX];
         bool pulled = false;
         const struct engine_pull_opts opts = {
-            .when = ENGINE_PULL_MISSING, .progress = on_pull, .ctx = &p, .cancel = &n->ending};
+            .when = ENGINE_PULL_MISSING, .guard = &guard, .progress = on_pull, .ctx = &p, .cancel = &n->ending};
         say(n, "image %zu of %zu: %.100s", p.number, p.of, p.image);
         if (engine_image_ensure(n->opts->engine, images->v[i], &opts, id, &pulled, err) < 0)
             return -1;
@@ -218,7 +219,7 @@ static int hold_all(struct node *n, const struct required *r, struct err *err)
     snprintf(by, sizeof by, "market %s", n->market);
     if (!kept)
         return err_nomem(err);
-    if (pull_all(n, &r->images, err) < 0)
+    if (pull_all(n, &r->images, err) < 0 || images_require(&n->images, &r->images, err) < 0)
         return -1;
     if (r->job && stage_and_pin(n, &r->job->ops[0], by, kept, err) < 0)
         return -1;

@@ -272,6 +272,130 @@ static void without_credentials_there_is_no_header(void **state)
     assert_null(strcasestr(request_of(p, "POST /v1.41/images/create"), "X-Registry-Auth"));
 }
 
+/* ---- images that are not for everybody ---- */
+
+struct guarding {
+    bool may_use, refuse;
+    unsigned asked, begun, ended;
+    bool with_credentials, pulled;
+    char repository[64], name[128];
+};
+
+static bool guard_may_use(void *ctx, const char *name, const char *repository)
+{
+    struct guarding *g = ctx;
+    g->asked++;
+    snprintf(g->name, sizeof g->name, "%s", name);
+    snprintf(g->repository, sizeof g->repository, "%s", repository ? repository : "none");
+    return g->may_use;
+}
+
+static int guard_begin(void *ctx, const char *repository, bool with_credentials, struct err *err)
+{
+    struct guarding *g = ctx;
+    g->begun++;
+    g->with_credentials = with_credentials;
+    snprintf(g->repository, sizeof g->repository, "%s", repository);
+    return g->refuse ? err_set(err, ERR_LIMIT, "no more") : 0;
+}
+
+static void guard_end(void *ctx, const char *repository, bool with_credentials, bool pulled)
+{
+    struct guarding *g = ctx;
+    g->ended++;
+    g->pulled = pulled;
+    assert_string_equal(repository, g->repository);
+    assert_int_equal(with_credentials, g->with_credentials);
+}
+
+static int ensure_guarded(struct played *p, struct guarding *g, const char *image, bool *pulled, struct err *err)
+{
+    const struct engine_image_guard guard = {guard_may_use, guard_begin, guard_end, g};
+    const struct engine_registry_auth auth = {.server = "R.io", .username = "u", .password = CANARY};
+    const struct engine_pull_opts opts = {.auth = &auth, .given_only = true, .guard = &guard};
+    char id[IMAGE_ID_MAX];
+    if (!p->engine)
+        assert_works(open_it(p, err), err);
+    return engine_image_ensure(p->engine, image, &opts, id, pulled, err);
+}
+
+static void what_the_guard_leaves_to_its_registry_is_pulled_though_it_is_there(void **state)
+{
+    struct played *p = *state;
+    struct guarding g = {.may_use = true};
+    struct err err = ERR_INIT;
+    bool pulled = true;
+    route(p, "GET /v1.41/images/R.io/a/b%3A1/json", 200, "{\"Id\":\"sha256:" ID "\"}");
+    route(p, "POST /v1.41/images/create", 200, "{\"error\":\"unauthorized\"}");
+    assert_works(ensure_guarded(p, &g, "R.io/a/b:1", &pulled, &err), &err);
+    assert_false(pulled);
+    assert_int_equal(g.asked, 1);
+    assert_int_equal(g.begun, 0);
+    assert_string_equal(g.name, "R.io/a/b:1");
+    assert_string_equal(g.repository, "r.io/a/b");
+    g.may_use = false;
+    assert_int_equal(ensure_guarded(p, &g, "R.io/a/b:1", &pulled, &err), -1);
+    assert_int_equal(err.kind, ERR_DENIED);
+    assert_int_equal(g.begun, 1);
+    assert_int_equal(g.ended, 1);
+    assert_true(g.with_credentials);
+    assert_false(g.pulled);
+    err_clear(&err);
+    p->routes[1].body = "{\"status\":\"Image is up to date\"}";
+    assert_works(ensure_guarded(p, &g, "R.io/a/b:1", &pulled, &err), &err);
+    assert_true(g.pulled);
+}
+
+/* Docker answers a pull of a digest that it has without a word to the registry. */
+static void a_digest_that_is_there_is_asked_for_and_not_pulled(void **state)
+{
+    struct played *p = *state;
+    struct guarding g = {0};
+    struct err err = ERR_INIT;
+    bool pulled = true;
+    route(p, "GET /v1.41/images/R.io/a/b%40sha256%3A" ID "/json", 200, "{\"Id\":\"sha256:" ID "\"}");
+    route(p, "GET /v1.41/distribution/R.io/a/b%40sha256%3A" ID "/json", 401,
+          "{\"message\":\"unauthorized: authentication required\"}");
+    assert_int_equal(ensure_guarded(p, &g, "R.io/a/b@sha256:" ID, &pulled, &err), -1);
+    assert_int_equal(err.kind, ERR_DENIED);
+    assert_non_null(strcasestr(request_of(p, "GET /v1.41/distribution/"), "X-Registry-Auth: "));
+    assert_null(request_of(p, "POST /v1.41/images/create"));
+    err_clear(&err);
+    p->routes[1].status = 200;
+    assert_works(ensure_guarded(p, &g, "R.io/a/b@sha256:" ID, &pulled, &err), &err);
+    assert_false(pulled);
+}
+
+static void nothing_is_pulled_that_the_guard_could_not_note(void **state)
+{
+    struct played *p = *state;
+    struct guarding g = {.refuse = true};
+    struct err err = ERR_INIT;
+    bool pulled = true;
+    assert_int_equal(ensure_guarded(p, &g, "other.io/a/b:1", &pulled, &err), -1);
+    assert_int_equal(err.kind, ERR_LIMIT);
+    assert_false(g.with_credentials); /* they are for another registry */
+    assert_int_equal(g.ended, 0);
+    assert_null(request_of(p, "POST /v1.41/images/create"));
+}
+
+static void an_id_that_the_guard_does_not_know_is_refused_unseen(void **state)
+{
+    struct played *p = *state;
+    struct guarding g = {0};
+    struct err err = ERR_INIT;
+    bool pulled = true;
+    route(p, "GET /v1.41/images/sha256%3A" ID "/json", 200, "{\"Id\":\"sha256:" ID "\"}");
+    assert_int_equal(ensure_guarded(p, &g, "sha256:" ID, &pulled, &err), -1);
+    assert_int_equal(err.kind, ERR_REFUSED);
+    assert_string_equal(g.repository, "none");
+    assert_null(request_of(p, "GET /v1.41/images/"));
+    err_clear(&err);
+    g.may_use = true;
+    assert_works(ensure_guarded(p, &g, "sha256:" ID, &pulled, &err), &err);
+    assert_false(pulled);
+}
+
 /* ---- running ---- */
 
 static int count_output(void *ctx, int stream, const void *bytes, size_t n, struct err *err)
@@ -568,6 +692,10 @@ int main(void)
         played_test(the_environment_names_the_engine_where_nothing_else_does),
         played_test(a_pull_that_fails_inside_a_good_answer_fails),
         played_test(a_pull_that_is_refused_by_status_fails),
+        played_test(what_the_guard_leaves_to_its_registry_is_pulled_though_it_is_there),
+        played_test(a_digest_that_is_there_is_asked_for_and_not_pulled),
+        played_test(nothing_is_pulled_that_the_guard_could_not_note),
+        played_test(an_id_that_the_guard_does_not_know_is_refused_unseen),
         played_test(credentials_go_in_their_header_and_nowhere_else),
         played_test(without_credentials_there_is_no_header),
         played_test(a_run_takes_as_few_requests_as_there_are_steps),
