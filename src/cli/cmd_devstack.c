@@ -171,11 +171,24 @@ static int read_address(struct stack *s, const struct cli *cli, struct err *err)
     return err_set(err, ERR_TIMEOUT, "the server does not say where it listens; see %s", s->server.log);
 }
 
+/* What files and environment set for the server that they are meant for, its database before all, is not for this one;
+ * what --set says on this command line, is: it comes later. */
 static int start_server(struct stack *s, const struct cli *cli, struct err *err)
 {
     AUTO_STR state = str_printf(err, "%s/server", s->dir);
-    const char *const words[] = {"serve", "--json", "--listen", a.listen, "--state-dir", state, NULL};
-    if (!state || start_self(s, &s->server, "server", words, err) < 0 || read_address(s, cli, err) < 0)
+    AUTO_STR db = str_printf(err, "sqlite:%s/server/market.db", s->dir);
+    AUTO_STR keys = str_printf(err, "%s/server/keys", s->dir);
+    const char *const words[] = {"serve",       "--json",
+                                 "--listen",    a.listen,
+                                 "--state-dir", state,
+                                 "--db",        db,
+                                 "--key-file",  keys,
+                                 "--set",       "serve.tls_cert=",
+                                 "--set",       "serve.tls_key=",
+                                 "--set",       "serve.insecure=false",
+                                 "--set",       "serve.managed_bucket=",
+                                 NULL};
+    if (!state || !db || !keys || start_self(s, &s->server, "server", words, err) < 0 || read_address(s, cli, err) < 0)
         return -1;
     char *token = api_read_token(s->operator_file, err);
     int rc = token ? api_open(&s->api, &(struct api_opts){.server = s->url, .token = token}, err) : -1;
@@ -364,15 +377,15 @@ static int run(struct cli *cli, const struct strv *operands, struct err *err)
 }
 
 const struct command command_devstack = {
-    .about = {.name = "devstack",
-              .summary = "A server and nodes on this machine, to try things out",
-              .args = "",
-              .about =
-                  "Starts `berth serve` and `berth node start` with a market and tokens in a folder that is removed at "
-                  "the end. Each node has a cache of its own, and jobs may reach servers on this machine; they run in "
-                  "its container engine.",
-              .examples =
-                  "berth devstack\nberth devstack --nodes 2\nberth devstack --dir ./stack --listen 127.0.0.1:7480"},
+    .about =
+        {.name = "devstack",
+         .summary = "A server and nodes on this machine, to try things out",
+         .args = "",
+         .about =
+             "Starts `berth serve` and `berth node start` with a market and tokens in a folder that is removed at "
+             "the end. Database and keys are there, too, whatever serve.db and the like name. Each node has a cache "
+             "of its own, and jobs may reach servers on this machine; they run in its container engine.",
+         .examples = "berth devstack\nberth devstack --nodes 2\nberth devstack --dir ./stack --listen 127.0.0.1:7480"},
     .options = options,
     .run = run,
 };

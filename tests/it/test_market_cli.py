@@ -1,4 +1,5 @@
 """A market as people use it: berth devstack, and the commands that post, watch, stop and get, on a real engine and real S3."""
+import contextlib
 import fcntl
 import json
 import os
@@ -366,6 +367,34 @@ def test_mistakes_are_named(stack, args, said):
     refused = stack(*args)
     assert refused.code in (1, 2) and said in refused.errors, refused
     assert refused.errors.startswith("berth: ") and refused.errors.count("berth: ") == 1 and "{" not in refused.errors
+
+
+@contextlib.contextmanager
+def bare_stack(berth, *options, env):
+    """A devstack without nodes, and what it says about itself."""
+    with berth.start("devstack", "--json", "--nodes", "0", *options, env=env) as process:
+        text = ""
+        while not text.rstrip().endswith("}"):
+            line = process.stdout.readline().decode()
+            assert line, process.stderr.read().decode()
+            text += line
+        yield json.loads(text)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) in (0, 130)
+
+
+def test_a_devstack_leaves_the_server_alone_that_is_configured(berth, tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    configured = {"DB": f"sqlite:{real}/market.db", "KEY_FILE": real / "keys", "STATE_DIR": real, "TLS_CERT": real / "cert", "TLS_KEY": real / "key",
+                  "MANAGED_BUCKET": "no-address"}
+    (tmp_path / "config.yaml").write_text(f"serve: {{db: 'sqlite:{real}/other.db'}}\n")
+    with bare_stack(berth, "--dir", tmp_path / "dev", "--config", tmp_path / "config.yaml",
+                    env={f"BERTH_SERVE_{name}": str(value) for name, value in configured.items()}) as facts:
+        assert facts["url"].startswith("http://127.0.0.1:") and facts["token_file"] == f"{tmp_path}/dev/server/operator.token"
+        seen = berth("market", "list", "--json", env={"BERTH_SERVER_URL": facts["url"]})
+        assert [m["address"] for m in seen.json] == ["dev"]
+    assert list(real.iterdir()) == [] and {"market.db", "keys"} <= {p.name for p in (tmp_path / "dev/server").iterdir()}
 
 
 def test_a_server_says_at_each_start_where_its_token_lies(berth, tmp_path):
