@@ -298,9 +298,21 @@ static int make_dir(struct stack *s, struct err *err)
     return s->own_dir ? 0 : err_sys(err, "make %s", s->dir);
 }
 
-static void stack_end(struct stack *s)
+/* `dir` as make_dir() made it, below another folder; it is cut off at that one. */
+static void remove_dir(char *dir)
 {
     struct err err = ERR_INIT;
+    char *slash = strrchr(dir, '/');
+    *slash = '\0';
+    AUTO_FD parent = fs_open_dir(dir, &err);
+    if (parent >= 0)
+        fs_remove_tree(parent, slash + 1, &err);
+    if (err_is_set(&err))
+        fprintf(stderr, "berth: %s/%s is left: %s\n", dir, slash + 1, err.text);
+}
+
+static void stack_end(struct stack *s)
+{
     for (size_t i = 0; i < s->node_count; i++) /* all at once: each may have a container to stop */
         if (s->nodes[i].pid > 0)
             kill(s->nodes[i].pid, SIGTERM);
@@ -308,11 +320,8 @@ static void stack_end(struct stack *s)
         stop_child(&s->nodes[i]);
     stop_child(&s->server);
     api_free(s->api);
-    if (s->own_dir) {
-        AUTO_FD parent = fs_open_dir(getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", &err);
-        if (parent >= 0)
-            fs_remove_tree(parent, strrchr(s->dir, '/') + 1, &err);
-    }
+    if (s->own_dir)
+        remove_dir(s->dir);
     free(s->dir);
     free(s->url);
     free(s->operator_file);

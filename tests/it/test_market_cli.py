@@ -397,6 +397,13 @@ def test_a_devstack_leaves_the_server_alone_that_is_configured(berth, tmp_path):
     assert list(real.iterdir()) == [] and {"market.db", "keys"} <= {p.name for p in (tmp_path / "dev/server").iterdir()}
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_devstack_removes_its_folder_wherever_it_is(berth, tmp_path, named):
+    with bare_stack(berth, env={"TMPDIR": str(tmp_path) if named else ""}) as facts:
+        assert os.path.isdir(f"{facts['dir']}/server") and os.path.dirname(facts["dir"]) == (str(tmp_path) if named else "/tmp")
+    assert not os.path.exists(facts["dir"])
+
+
 def test_a_server_says_at_each_start_where_its_token_lies(berth, tmp_path):
     for _ in range(2):
         server = berth.start("serve", "--listen", "127.0.0.1:0", "--state-dir", tmp_path)
