@@ -1,4 +1,5 @@
 /* berth serve: the server of markets. */
+#include "api/api.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "cli/publishing.h"
@@ -6,11 +7,13 @@
 #include "seal/seal.h"
 #include "server/server.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 
-#define TOKEN_NAME "operator.token"
+#define TOKEN_NAME      "operator.token"
+#define TOKEN_FILES_MAX 100
 
 static struct {
     const char *listen, *db, *state_dir, *key_file, *cert, *key;
@@ -66,16 +69,77 @@ static const char *chosen(const struct cli *cli, const char *flag, enum setting 
     return flag ? flag : config_text(cli->config, s);
 }
 
+/* --- the operator's token ----------------------------------------------------------------------------------------- */
+
+/* What may lie in the state folder: the token that was made last, and before it those of other databases. */
+static char *token_file(const char *state, unsigned n, struct err *err)
+{
+    return n == 0 ? str_printf(err, "%s/" TOKEN_NAME, state) : str_printf(err, "%s/" TOKEN_NAME ".%u", state, n);
+}
+
+static int is_known(struct server *s, const char *path, struct err *err)
+{
+    struct err unread = ERR_INIT;
+    char *token = api_read_token(path, &unread);
+    int rc = token ? server_knows_operator(s, token, err) : 0;
+    str_free_secret(token);
+    return rc;
+}
+
+/* The file with a token that this database knows; NULL without an error: none. */
+static char *find_token(struct server *s, const char *state, struct err *err)
+{
+    for (unsigned n = 0; n < TOKEN_FILES_MAX; n++) {
+        AUTO_STR path = token_file(state, n, err);
+        int known = !path ? -1 : access(path, F_OK) < 0 ? 0 : is_known(s, path, err);
+        if (known < 0)
+            return NULL;
+        if (known)
+            return str_take(&path);
+    }
+    return NULL;
+}
+
+/* It may be the only one to another database. Its place is then taken by the new one, in one step. */
+static int keep_aside(const char *state, const char *path, struct err *err)
+{
+    for (unsigned n = 1; n < TOKEN_FILES_MAX; n++) {
+        AUTO_STR aside = token_file(state, n, err);
+        if (!aside)
+            return -1;
+        if (link(path, aside) == 0) {
+            if (!globals.quiet)
+                fprintf(stderr, "berth: the token in %s is none that this database knows; it is kept in %s\n", path,
+                        aside);
+            return 0;
+        }
+        if (errno == ENOENT)
+            return 0;
+        if (errno != EEXIST)
+            return err_sys(err, "keep %s as %s", path, aside);
+    }
+    err_set(err, ERR_LIMIT, "%s: there are %d tokens of other databases already", state, TOKEN_FILES_MAX - 1);
+    return err_hint(err, "remove those that are of no use, then `berth serve --operator-token`");
+}
+
+static int write_token(struct server *s, const char *state, const char *path, const char *token, struct err *err)
+{
+    int known = access(path, F_OK) < 0 ? 1 : is_known(s, path, err);
+    if (known < 0 || (!known && keep_aside(state, path, err) < 0))
+        return -1;
+    char *line = str_printf(err, "%s\n", token);
+    int rc = line ? fs_replace_file(AT_FDCWD, path, line, strlen(line), 0600, err) : -1;
+    str_free_secret(line);
+    return rc;
+}
+
 /* An operator's token into `path`, where one is due: 1, else 0. */
-static int keep_token(struct server *s, const char *path, struct err *err)
+static int keep_token(struct server *s, const char *state, const char *path, struct err *err)
 {
     char *token = NULL;
     int made = server_operator_token(s, a.operator_token, &token, err);
-    if (made == 1) {
-        char *line = str_printf(err, "%s\n", token);
-        made = line && fs_replace_file(AT_FDCWD, path, line, strlen(line), 0600, err) == 0 ? 1 : -1;
-        str_free_secret(line);
-    }
+    if (made == 1 && write_token(s, state, path, token, err) < 0)
+        made = -1;
     str_free_secret(token);
     return made;
 }
@@ -83,11 +147,13 @@ static int keep_token(struct server *s, const char *path, struct err *err)
 /* What a person must know: where, and who may. */
 static int announce(struct server *s, const char *state, struct err *err)
 {
-    AUTO_STR path = str_printf(err, "%s/" TOKEN_NAME, state);
-    int made = path ? keep_token(s, path, err) : -1;
+    AUTO_STR path = token_file(state, 0, err);
+    int made = path ? keep_token(s, state, path, err) : -1;
     if (made < 0)
         return -1;
-    bool kept = access(path, R_OK) == 0; /* made by this start, or by an earlier one */
+    AUTO_STR known = find_token(s, state, err); /* made by this start, or by an earlier one */
+    if (err_is_set(err))
+        return -1;
     if (globals.json) {
         AUTO_JSON out = json_object();
         if (json_put_str(out, "url", server_address(s), err) < 0 ||
@@ -95,12 +161,14 @@ static int announce(struct server *s, const char *state, struct err *err)
             return -1;
     } else {
         printf("berth server at %s\n", server_address(s));
-        if (kept)
-            printf("operator's token: %s\nfrom here: export BERTH_SERVER_URL=%s BERTH_SERVER_TOKEN_FILE=%s\n", path,
-                   server_address(s), path);
+        if (known)
+            printf("operator's token: %s\nfrom here: export BERTH_SERVER_URL=%s BERTH_SERVER_TOKEN_FILE=%s\n", known,
+                   server_address(s), known);
     }
     return fflush(stdout) == 0 ? 0 : err_sys(err, "write to standard output");
 }
+
+/* --- serving ------------------------------------------------------------------------------------------------------ */
 
 static void wait_for_the_end(const struct cli *cli)
 {

@@ -308,6 +308,21 @@ int server_operator_token(struct server *s, bool another, char **token, struct e
     return rc;
 }
 
+int server_knows_operator(struct server *s, const char *token, struct err *err)
+{
+    struct market_caller who;
+    struct err why = ERR_INIT;
+    struct market *m = server_take(s, err);
+    if (!m)
+        return -1;
+    int rc = market_token_auth(m, span_of(token), &who, &why);
+    bool unknown = rc < 0 && why.kind == ERR_DENIED;
+    server_give(s, m, rc < 0 && !unknown);
+    if (rc < 0 && !unknown)
+        return err_move(err, &why);
+    return rc == 0 && who.role == MARKET_OPERATOR;
+}
+
 void server_stop(struct server *s)
 {
     if (!s)

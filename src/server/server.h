@@ -40,6 +40,8 @@ const char *server_address(const struct server *s); /* "http://127.0.0.1:7480" *
 /* An operator's token: the first of an empty database, or `another` one. 1 and the owned token (free with
  * str_free_secret()); 0: there was a first one already, and no other is wanted. */
 int server_operator_token(struct server *s, bool another, char **token, struct err *err);
+/* Whether `token` is an operator's in this database: 1 or 0. */
+int server_knows_operator(struct server *s, const char *token, struct err *err);
 void server_stop(struct server *s);
 
 #endif

@@ -411,6 +411,14 @@ def test_a_server_says_at_each_start_where_its_token_lies(berth, tmp_path):
         assert f"BERTH_SERVER_TOKEN_FILE={tmp_path}/operator.token" in said[2], said
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
+    for options, token in ((["--db", f"sqlite:{tmp_path}/other.db"], "operator.token"), ([], "operator.token.1")):
+        server = berth.start("serve", "--listen", "127.0.0.1:0", "--state-dir", tmp_path, *options)
+        said = [server.stdout.readline().decode() for _ in range(3)]
+        assert said[1] == f"operator's token: {tmp_path}/{token}\n", said
+        seen = berth("token", "list", env={"BERTH_SERVER_URL": said[0].split()[-1], "BERTH_SERVER_TOKEN_FILE": str(tmp_path / token)})
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=60)
+        assert seen.code == 0, seen
     refused = berth("serve", "--listen", "somewhere", "--state-dir", tmp_path)
     assert refused.code == 2 and "'somewhere' is not ADDRESS:PORT" in refused.errors
 

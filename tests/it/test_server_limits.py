@@ -251,6 +251,23 @@ def test_the_first_token_is_made_once_and_lies_where_only_its_owner_reads_it(tmp
     assert server.end() == 0 and first.strip() not in server.said
 
 
+def test_a_server_with_another_database_keeps_the_first_ones_token(tmp_path):
+    first = Server(tmp_path / "s")
+    state, at_first = first.state, first.operator.token
+    assert first.end() == 0
+    other = Server(tmp_path / "s", f"sqlite:{tmp_path}/other.db")
+    assert other.announced["token_file"] == str(state / "operator.token") and other.operator.get("/api/v1/tokens").status == 200
+    kept = state / "operator.token.1"
+    assert kept.read_text().strip() == at_first and kept.stat().st_mode & 0o777 == 0o600 and f"kept in {kept}" in other.said
+    assert other.end() == 0
+    other.options.append("--operator-token")  # a lost one of the same database has no use
+    assert other.start().operator.get("/api/v1/tokens").status == 200 and sorted(state.glob("operator.token*")) == [state / "operator.token", kept]
+    assert other.end() == 0
+    again = Server(tmp_path / "s", None, "--operator-token")
+    assert again.operator.get("/api/v1/tokens").status == 200 and Client(again.url, at_first).get("/api/v1/tokens").status == 200
+    assert len(list(state.glob("operator.token*"))) == 3 and again.end() == 0
+
+
 def test_a_stop_sends_those_who_wait_away(tmp_path):
     server = Server(tmp_path / "s").market()
     poster, node = server.client("poster"), server.node()

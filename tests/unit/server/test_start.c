@@ -80,6 +80,11 @@ static void makes_the_first_token_once_and_others_when_told(void **state)
     assert_null(none);
     assert_int_equal(server_operator_token(s, true, &other, &f->err), 1);
     assert_string_not_equal(first, other);
+    assert_int_equal(server_knows_operator(s, first, &f->err), 1);
+    assert_int_equal(server_knows_operator(s, other, &f->err), 1);
+    other[strlen(other) - 1] ^= 1;
+    assert_int_equal(server_knows_operator(s, other, &f->err), 0);
+    assert_int_equal(server_knows_operator(s, "", &f->err), 0);
     str_free_secret(first);
     str_free_secret(other);
     server_stop(s);
