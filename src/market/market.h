@@ -196,7 +196,8 @@ struct market_post {
     }
 /* → {"job": JOB}. `again` (may be NULL): the same key posted it before. ERR_EXISTS: the key with another body;
  * ERR_LIMIT: the queue is full, or the poster has as much in the market as it may (operators may have any number);
- * ERR_NOTFOUND: no such market. */
+ * ERR_NOTFOUND: no such market; ERR_UNSUPPORTED: its results are to go to a folder, which no node lets strangers name.
+ */
 int market_job_post(struct market *m, const struct market_caller *c, const struct market_post *post, bool *again,
                     json_t **out, struct err *err);
 
@@ -220,7 +221,7 @@ int market_job_executions(struct market *m, const struct market_caller *c, const
                           struct err *err);
 /* → {"results": [{"index", "attempt", "exit_code", "published"}]}; a server adds `url`. */
 int market_job_results(struct market *m, const struct market_caller *c, const char *id, json_t **out, struct err *err);
-/* → {"job": JOB}; ERR_REFUSED: it has ended. */
+/* `reason` NULL or "": who stopped it. → {"job": JOB}; ERR_REFUSED: it has ended. */
 int market_job_stop(struct market *m, const struct market_caller *c, const char *id, const char *reason, json_t **out,
                     struct err *err);
 /* A confidential job's definition, sealed to the node that claimed it (base64). ERR_CHANGED: claimed anew since. */

@@ -192,6 +192,16 @@ static int check_post(const struct market_post *post, struct err *err)
     return check_labels(post->labels, err);
 }
 
+/* As every node would, after it has run. */
+static int check_publisher(const struct publisher *to, struct err *err)
+{
+    if (to->kind != PUBLISH_LOCAL || !to->key)
+        return 0;
+    err_set(err, ERR_UNSUPPORTED,
+            "the publisher names a folder, and a job of a market may not write to its node's disk");
+    return err_hint(err, "publish to S3: s3://BUCKET/KEY");
+}
+
 static int apply_overrides(struct posting *p, struct arena *a, struct err *err)
 {
     const struct market_post *post = p->post;
@@ -211,7 +221,7 @@ static int apply_overrides(struct posting *p, struct arena *a, struct err *err)
         return err_set(err, ERR_LIMIT, "a job of %u executions; at most %d are taken", p->count, COUNT_MAX);
     if (post->publish && spec_parse_publisher(a, span_of(post->publish), &p->job.publisher, err) < 0)
         return err_wrap(err, "publish");
-    return merge_labels(p, err);
+    return check_publisher(&p->job.publisher, err) < 0 ? -1 : merge_labels(p, err);
 }
 
 static json_t *credentials_json(const struct market_credentials *c, struct err *err)

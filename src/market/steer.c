@@ -30,7 +30,13 @@ static int stop_one(struct market *m, struct job_row *j, uint32_t index, const c
     return exec_apply(m, j, &x, &v, reason, err);
 }
 
-static int stop_all(struct market *m, const char *id, const char *reason, struct err *err)
+static const char *who_stopped(const struct job_row *j, const struct market_caller *c)
+{
+    return str_eq(j->owner, c->token) ? "stopped by its poster" : "stopped by an operator";
+}
+
+static int stop_all(struct market *m, const struct market_caller *c, const char *id, const char *reason,
+                    struct err *err)
 {
     struct job_row j;
     uint32_t *indices = NULL;
@@ -40,6 +46,8 @@ static int stop_all(struct market *m, const char *id, const char *reason, struct
         return rc < 0 ? -1 : err_set(err, ERR_NOTFOUND, "no job '%.40s'", id);
     if (exec_is_ended(j.state))
         return err_set(err, ERR_REFUSED, "job %s has ended: %s", id, exec_state_word(j.state));
+    if (str_empty(reason))
+        reason = who_stopped(&j, c);
     rc = live_indices(m, id, &indices, &n, err);
     for (size_t i = 0; rc == 0 && i < n; i++)
         rc = stop_one(m, &j, indices[i], reason, err);
@@ -53,7 +61,7 @@ int market_job_stop(struct market *m, const struct market_caller *c, const char 
     char whole[MARKET_ID_MAX];
     if (job_find(m, c, id, whole, err) < 0 || market_begin(m, err) < 0)
         return -1;
-    int rc = stop_all(m, whole, str_empty(reason) ? "stopped on request" : reason, err);
+    int rc = stop_all(m, c, whole, reason, err);
     if (market_end(m, rc, err) < 0)
         return -1;
     return out ? market_job_get(m, c, whole, 0, out, err) : 0;

@@ -196,8 +196,7 @@ static int get_job(struct call *c, json_t **out, struct err *err)
 static int stop_job(struct call *c, json_t **out, struct err *err)
 {
     const char *reason = httpd_query(c->req, "reason");
-    return market_job_stop(c->m, &c->caller, httpd_param(c->req, "id"), reason ? reason : "stopped by its poster", out,
-                           err);
+    return market_job_stop(c->m, &c->caller, httpd_param(c->req, "id"), reason, out, err);
 }
 
 static int job_history(struct call *c, json_t **out, struct err *err)

@@ -11,7 +11,7 @@ import pytest
 
 import conftest
 from conftest import BERTH, IMAGE, nosana, resource
-from fleet import Fleet, eventually
+from fleet import Fleet, Refused, eventually
 from lab import Engine, Relay
 
 SECRET = "SECRETCANARY0123456789"
@@ -190,13 +190,20 @@ def test_jobs_have_no_network_where_the_operator_gives_none(market, real):
     assert quiet["state"] == "succeeded" and not quiet["reason"], quiet
 
 
-def test_a_publisher_may_not_name_the_nodes_own_disk(market, real, tmp_path):
-    real()
+def test_a_publisher_may_not_name_the_nodes_own_disk(market, real, berth, tmp_path):
+    """A server refuses it; of a confidential job it does not see it, and the node does."""
+    node = real("-v")
     job = bacalhau("true")
     job["Tasks"][0]["Publisher"] = {"Type": "local"}
     assert market.await_end(market.post(job)["id"])["state"] == "succeeded"
-    end = market.await_end(market.post(bacalhau("true"), publish=f"file://{tmp_path}/x.tar.gz")["id"])
-    assert end["state"] == "failed" and "disk" in end["reason"] and not any(tmp_path.glob("x*")), end
+    place = f"file://{tmp_path}/x.tar.gz"
+    with pytest.raises(Refused) as refusal:
+        market.post(bacalhau("true"), publish=place)
+    assert refusal.value.status == 422
+    done = berth("job", "post", "--file", berth.job(bacalhau("true")), "--market", market.market, "--confidential", "--publish", place, "--wait",
+                 env={"BERTH_SERVER_URL": market.url, "BERTH_TOKEN": market.poster.token})
+    assert done.code != 0 and "the node's own disk" in node.process.tail(1 << 20), done
+    assert not any(tmp_path.glob("x*"))
 
 
 def test_what_the_node_keeps_is_no_input_whatever_is_allowed(market, real):

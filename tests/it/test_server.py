@@ -186,6 +186,24 @@ def test_a_poll_whose_node_went_away_takes_no_job(server):
     assert (claim["job"], claim["epoch"], claim["attempt"]) == (posted["id"], 1, 1)
 
 
+def test_a_job_that_is_stopped_says_by_whom(server):
+    poster = server.client("poster")
+    stopped = lambda who, job, tail="": who.ok("DELETE", f"{JOBS}/{job['id']}{tail}")["job"]["reason"]
+    assert stopped(poster, poster.post_job()) == "stopped by its poster"
+    assert stopped(server.operator, poster.post_job()) == "stopped by an operator"
+    assert stopped(server.operator, server.operator.post_job()) == "stopped by its poster"
+    assert stopped(server.operator, poster.post_job(), "?reason=enough") == "enough"
+
+
+@pytest.mark.parametrize("to", ["file:///results/{jobID}.tar.gz", "file:///results/{jobID},opt=encoding=plain"])
+def test_a_folder_of_the_node_to_publish_to_is_refused_when_posted(server, to):
+    poster = server.client("poster")
+    answer = poster("POST", JOBS, {"market": "gpu", "definition": job(), "publish": to})
+    assert (answer.status, answer.code) == (422, "unsupported") and "disk" in answer.message, answer
+    assert poster.get(JOBS).json["jobs"] == []
+    poster.post_job(publish="s3://bucket/results/{jobID}/")
+
+
 def test_a_control_poll_hears_of_a_stop(server):
     poster, node = server.client("poster"), server.node()
     posted = poster.post_job()
