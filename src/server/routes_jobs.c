@@ -90,7 +90,7 @@ static int read_post(const struct call *c, struct market_post *post, struct mark
         body_json(c, "requires", JSON_OBJECT, &post->requires, err) < 0 ||
         read_credentials(c, credentials, &given, err) < 0)
         return -1;
-    if (json_object_get(c->body, "priority")) {
+    if (json_is_integer(json_object_get(c->body, "priority"))) { /* null says nothing, as of all members */
         *priority = (int32_t)p;
         post->priority = priority;
     }

@@ -204,6 +204,12 @@ def test_a_folder_of_the_node_to_publish_to_is_refused_when_posted(server, to):
     poster.post_job(publish="s3://bucket/results/{jobID}/")
 
 
+@pytest.mark.parametrize("said, kept", [({}, 7), ({"priority": None}, 7), ({"priority": 0}, 0), ({"priority": -3}, -3)])
+def test_a_priority_goes_over_the_jobs_own_where_it_says_one(server, said, kept):
+    definition = {"Name": "urgent", "Type": "batch", "Priority": 7, "Tasks": [{"Name": "t", "Engine": {"Type": "docker", "Params": {"Image": "alpine"}}}]}
+    assert server.client("poster").post_job(definition, **said)["priority"] == kept
+
+
 def test_a_control_poll_hears_of_a_stop(server):
     poster, node = server.client("poster"), server.node()
     posted = poster.post_job()
