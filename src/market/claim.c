@@ -391,14 +391,17 @@ static struct query recheck_start(struct looking *l, struct err *err)
 {
     struct query q = query_on(l->m,
                               "UPDATE nodes SET claims = claims + 1 WHERE id = $1 AND state = 'approved'"
+                              " AND EXISTS (SELECT 1 FROM tokens WHERE id = $2 AND revoked = 0)"
                               " RETURNING slots, claims",
                               err);
     query_text(&q, l->node.id);
+    query_text(&q, l->c->token);
     query_start(&q);
     return q;
 }
 
-/* Under the node's row: of two claims of one node at the same time the later one counts again. */
+/* Under the node's row: of two claims of one node at the same time the later one counts again. A node or a token that
+ * was turned away since the look has no room. */
 static int recheck(struct looking *l, struct query *q, uint32_t *free_slots, struct err *err)
 {
     int rc = query_next(q);
@@ -449,8 +452,9 @@ static int take_found(struct looking *l, json_t *claims, struct err *err)
 static int prepare(struct looking *l, const json_t *holds, struct err *err)
 {
     struct market *m = l->m;
-    struct query facts = node_facts_start(m, l->c->node, err);
-    if (market_now(m, &l->now_ms, err) < 0 || node_facts_end(m, &facts, l->now_ms, l->a, &l->node) < 0)
+    struct query token = token_start(m, l->c, err), facts = node_facts_start(m, l->c->node, err);
+    if (market_now(m, &l->now_ms, err) < 0 || token_end(&token, l->now_ms) < 0 ||
+        node_facts_end(m, &facts, l->now_ms, l->a, &l->node) < 0)
         return -1;
     if (holds) {
         if (market_begin_at(m, l->now_ms, err) < 0)

@@ -121,6 +121,8 @@ struct market_caller {
 
 /* ERR_DENIED: unknown, revoked or past its time (one text for all three). */
 int market_token_auth(struct market *m, struct span token, struct market_caller *out, struct err *err);
+/* Whether the caller's token is still good, for whoever goes on working for it after a while: ERR_DENIED. */
+int market_token_check(struct market *m, const struct market_caller *c, struct err *err);
 /* The first operator's token of an empty database: 1 and the token, 0 where one was made before. */
 int market_token_first(struct market *m, char token[SEAL_TOKEN_MAX], struct err *err);
 

@@ -124,6 +124,9 @@ int new_id(const char *prefix, char out[MARKET_ID_MAX], struct err *err);
 /* A new token in the table, inside the caller's transaction; `id` "": a new one. */
 int token_make(struct market *m, const struct market_token_opts *o, const char *node, char token[SEAL_TOKEN_MAX],
                char id[MARKET_ID_MAX], struct err *err);
+/* Whether the caller's token is still good, asked together with what follows: ERR_DENIED. */
+struct query token_start(struct market *m, const struct market_caller *c, struct err *err);
+int token_end(struct query *q, int64_t now_ms);
 
 /* ---- Sealing: values bound to what they belong to. */
 int seal_json(const struct market *m, const json_t *value, const char *of, const char *name, struct buf *out,

@@ -43,29 +43,69 @@ int token_make(struct market *m, const struct market_token_opts *o, const char *
     return query_run(&q);
 }
 
+static int refuse(struct err *err)
+{
+    return err_set(err, ERR_DENIED, "the token is unknown, revoked or past its time");
+}
+
+static bool is_over(const struct query *q, int col, int64_t now_ms)
+{
+    int64_t expires_ms = query_get(q, col);
+    return expires_ms != VALUE_NONE && expires_ms <= now_ms;
+}
+
+static int read_caller(const struct query *q, int64_t now_ms, struct market_caller *out)
+{
+    if (is_over(q, 4, now_ms))
+        return refuse(q->err);
+    query_str(q, 0, out->token);
+    query_str(q, 2, out->market);
+    query_str(q, 3, out->node);
+    return role_of(db_col_text(q->s, 1), &out->role, q->err);
+}
+
 int market_token_auth(struct market *m, struct span token, struct market_caller *out, struct err *err)
 {
     uint8_t hash[SEAL_HASH_BYTES];
     int64_t now_ms;
+    seal_token_hash(hash, token);
+    struct query q =
+        query_on(m, "SELECT id, role, market, node, expires_ms FROM tokens WHERE hash = $1 AND revoked = 0", err);
+    query_blob(&q, (struct span){(const char *)hash, sizeof(hash)});
+    query_start(&q); /* the time comes with it */
     if (market_now(m, &now_ms, err) < 0)
         return -1;
-    seal_token_hash(hash, token);
-    struct query q = query_on(m,
-                              "SELECT id, role, market, node FROM tokens WHERE hash = $1 AND revoked = 0"
-                              " AND (expires_ms IS NULL OR expires_ms > $2)",
-                              err);
-    query_blob(&q, (struct span){(const char *)hash, sizeof(hash)});
-    query_i64(&q, now_ms);
     int rc = query_next(&q);
     if (rc == 0)
-        return err_set(err, ERR_DENIED, "the token is unknown, revoked or past its time");
-    if (rc < 0 || role_of(db_col_text(q.s, 1), &out->role, err) < 0)
-        return -1;
-    query_str(&q, 0, out->token);
-    query_str(&q, 2, out->market);
-    query_str(&q, 3, out->node);
+        return refuse(err);
+    if (rc > 0)
+        rc = read_caller(&q, now_ms, out);
     query_done(&q);
-    return 0;
+    return rc;
+}
+
+struct query token_start(struct market *m, const struct market_caller *c, struct err *err)
+{
+    struct query q = query_on(m, "SELECT expires_ms FROM tokens WHERE id = $1 AND revoked = 0", err);
+    query_text(&q, c->token);
+    query_start(&q);
+    return q;
+}
+
+int token_end(struct query *q, int64_t now_ms)
+{
+    int rc = query_next(q);
+    if (rc == 0 || (rc == 1 && is_over(q, 0, now_ms)))
+        rc = refuse(q->err);
+    query_done(q);
+    return rc < 0 ? -1 : 0;
+}
+
+int market_token_check(struct market *m, const struct market_caller *c, struct err *err)
+{
+    int64_t now_ms;
+    struct query q = token_start(m, c, err);
+    return market_now(m, &now_ms, err) < 0 ? -1 : token_end(&q, now_ms);
 }
 
 /* It has a fixed id, so that of two servers that start at once only one makes it. */

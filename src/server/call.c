@@ -290,7 +290,7 @@ static void answer_call(struct call *c, int rc, json_t *out, const struct err *e
     struct err writing = ERR_INIT;
     if (rc < 0) {
         struct refusal r = refusal_of(err->kind);
-        if (r.status == 403 && !c->known)
+        if (r.status == 403 && !c->known) /* or not any more: who had waited was let in before */
             r = (struct refusal){401, "unauthenticated"};
         put_error(c, &r, err, err->kind == ERR_REFUSED ? out : NULL); /* next_offset of a log with a gap */
     } else if (!c->answered) {
@@ -300,20 +300,21 @@ static void answer_call(struct call *c, int rc, json_t *out, const struct err *e
     }
 }
 
+/* Of a request that waited: whose token was revoked, or ran out meanwhile, waits no longer, and gets nothing. */
+static int take_up(struct call *c, const struct route_about *about, const struct waiting *w, struct err *err)
+{
+    c->caller = w->caller;
+    c->body = w->body;
+    return about->looks_at_token ? 0 : market_token_check(c->m, &c->caller, err);
+}
+
 /* The database's part of a request. */
 static enum httpd_verdict run(struct call *c, const struct route_about *about, struct waiting *w)
 {
     struct err err = ERR_INIT;
     json_t *out = NULL;
     enum httpd_verdict verdict = HTTPD_DONE;
-    if (w) {
-        c->caller = w->caller;
-        c->body = w->body;
-        c->known = true;
-    }
-    int rc = w || authenticate(c, about) ? 0 : 1;
-    if (rc == 0 && !w)
-        rc = read_body(c, about, &err);
+    int rc = w ? take_up(c, about, w, &err) : authenticate(c, about) ? read_body(c, about, &err) : 1;
     if (rc == 0)
         rc = about->run(c, &out, &err);
     if (rc == 0 && c->wait)

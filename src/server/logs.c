@@ -7,7 +7,7 @@
 
 #define CURSOR_MAX  128
 #define PIECE_BYTES (256u << 10)
-/* Then the client comes again from where it is, and its token is looked at again. */
+/* Then the client comes again from where it is. */
 #define STREAM_MAX_MS 600000
 
 struct follow {
@@ -73,10 +73,13 @@ static int next(void *ctx, struct httpd_request *req, struct buf *out, uint32_t 
     *wait_ms = POLL_MS;
     httpd_watch(req, f->job);
     struct market *m = server_take(f->s, &err);
-    int rc = m ? market_job_logs(m, &f->caller, f->job, f->index, f->cursor, PIECE_BYTES, &answer, &err) : -1;
-    server_give(f->s, m, rc < 0);
-    if (rc < 0) /* gone, or the database is: the client comes again, and hears it then */
-        return err.kind == ERR_NOTFOUND ? 0 : 1;
+    int rc = m ? market_token_check(m, &f->caller, &err) : -1;
+    if (rc == 0)
+        rc = market_job_logs(m, &f->caller, f->job, f->index, f->cursor, PIECE_BYTES, &answer, &err);
+    bool over = err.kind == ERR_NOTFOUND || err.kind == ERR_DENIED;
+    server_give(f->s, m, rc < 0 && !over);
+    if (rc < 0) /* job or token are gone, or the database is: the client comes again, and hears it then */
+        return !over;
     tell(f, answer, out);
     size_t events = json_array_size(json_object_get(answer, "events"));
     if (json_get_bool(answer, "ended", false) || (!f->follow && events == 0)) {

@@ -264,13 +264,13 @@ static const char *const finish_members[] = {REF,         "outcome", "exit_code"
 static const char *const locate_members[] = {REF, "sha256", NULL};
 static const char *const definition_members[] = {REF, "wait_ms", NULL};
 
-#define AGENT(name, roles_, members_)                                                                                  \
-    ROUTE("POST", NODE #name, roles_, members_, name, .node_message = true, .body_max = NODE_BODY_MAX)
+#define AGENT(name, roles_, members_, ...)                                                                             \
+    ROUTE("POST", NODE #name, roles_, members_, name, .node_message = true, .body_max = NODE_BODY_MAX, __VA_ARGS__)
 
 const struct route_about routes_agent[] = {
     AGENT(hello, ROLE_BIT(NODE) | ROLE_BIT(JOIN), hello_members),
     AGENT(required, ROLE_BIT(NODE), none),
-    AGENT(claim, ROLE_BIT(NODE), claim_members),
+    AGENT(claim, ROLE_BIT(NODE), claim_members, .looks_at_token = true),
     AGENT(control, ROLE_BIT(NODE), control_members),
     AGENT(heartbeat, ROLE_BIT(NODE), heartbeat_members),
     AGENT(logs, ROLE_BIT(NODE), logs_members),

@@ -92,6 +92,7 @@ struct route_about {
     unsigned roles;             /* 0: public */
     bool node_message;          /* "version" and "node" must be there, and the node be the caller's */
     bool plain;                 /* public, and works without the database */
+    bool looks_at_token;        /* by itself, each time it runs */
 };
 
 #define ROUTE(method_, pattern_, roles_, members_, run_, ...)                                                          \

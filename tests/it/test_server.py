@@ -222,6 +222,45 @@ def test_a_control_poll_hears_of_a_stop(server):
     assert poster.get(f"{JOBS}/{posted['id']}").json["job"]["state"] == "stopped"
 
 
+def revoke(server, role):
+    for t in server.operator.get("/api/v1/tokens?limit=500").json["tokens"]:
+        if t["role"] == role:
+            server.operator.ok("DELETE", f"/api/v1/tokens/{t['id']}")
+
+
+@pytest.mark.parametrize("call", ["claim", "control", "definition"])
+def test_a_token_that_is_revoked_ends_the_poll_that_waits_with_it(server, call):
+    poster, node = server.client("poster"), server.node(public_key=base64.b64encode(bytes(32)).decode())
+    asked = {"claim": {"free": 1}, "control": {"running": [], "required_version": 0}}.get(call)
+    if asked is None:
+        poster.ok("POST", JOBS, {"version": 1, "market": "gpu", "confidential": True})
+        asked = ref(node.claim()[0])
+    waiting = in_background(lambda: node.message(call, **asked, wait_ms=30000))
+    assert node.get("/healthz").status == 200  # time enough for it to begin; if it did not, it is refused all the more
+    revoke(server, "node")
+    posted = poster.post_job()
+    answer = waiting()
+    assert answer.status == 401 and answer.code == "unauthenticated", answer
+    assert poster.get(f"{JOBS}/{posted['id']}").json["job"]["state"] == "queued"
+    poster.ok("DELETE", f"{JOBS}/{posted['id']}")
+
+
+def test_a_token_that_is_revoked_ends_the_log_that_is_followed_with_it(server):
+    poster, node = server.client("poster"), server.node()
+    path = f"{JOBS}/{poster.post_job()['id']}/logs"
+    x = ref(node.claim()[0])
+    node.log(x, "one ")
+    events = poster.events(f"{path}?follow=1")
+    first = []
+    while not first or first[-1][0] != "log":
+        first.append(next(events))
+    revoke(server, "poster")
+    node.log(x, "two ", offset=4)
+    assert not texts(list(events)), "it was told on"
+    assert poster.get(path).status == 401
+    node.say("finish", **x, outcome="failed", exit_code=3)
+
+
 def texts(events):
     return b"".join(base64.b64decode(d["data"]) for e, _, d in events if e == "log")
 

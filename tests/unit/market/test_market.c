@@ -4,6 +4,8 @@
 #include "base/enc.h"
 #include "base/fs.h"
 
+#define BLOB "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
 /* ---- Tokens */
 
 static void only_the_first_operator_token_is_free(void **state)
@@ -24,7 +26,10 @@ static void a_revoked_or_expired_token_opens_nothing(void **state)
     OK(market_token_new(w->m, &w->manager, &o, &out, &err));
     struct span token = span_of(json_get_str(out, "token"));
     OK(market_token_auth(w->m, token, &c, &err));
-    pass(1000);
+    pass(999);
+    OK(market_token_check(w->m, &c, &err));
+    pass(1);
+    REFUSES(ERR_DENIED, market_token_check(w->m, &c, &err));
     REFUSES(ERR_DENIED, market_token_auth(w->m, token, &c, &err));
     json_decref(out);
     const struct market_token_opts forever = {.role = MARKET_POSTER};
@@ -250,6 +255,34 @@ static void a_token_for_one_market_posts_to_no_other(void **state)
 }
 
 /* ---- Posting */
+
+static void revoke_all_with_the_next_holds(struct world *w)
+{
+    must_exec(w->f->db, db_test_url ? "CREATE FUNCTION revoke_all() RETURNS trigger AS"
+                                      " $$BEGIN UPDATE tokens SET revoked = 1; RETURN NULL; END$$ LANGUAGE plpgsql;"
+                                      "CREATE TRIGGER t AFTER INSERT ON node_holds EXECUTE FUNCTION revoke_all()"
+                                    : "CREATE TRIGGER t AFTER INSERT ON node_holds"
+                                      " BEGIN UPDATE tokens SET revoked = 1; END");
+}
+
+static void a_token_that_is_revoked_gets_no_claim_however_late_that_comes(void **state)
+{
+    struct world *w = *state;
+    struct node n = node_named(w, "n1"), other = node_named(w, "n2");
+    AUTO_JSON holds = json_of("[{\"key\":\"" BLOB "\",\"bytes\":1}]");
+    json_t *out = NULL;
+    post(w);
+    OK(market_token_check(w->m, &n.c, &err));
+    OK(market_token_revoke(w->m, &w->manager, n.c.token, &err));
+    REFUSES(ERR_DENIED, market_token_check(w->m, &n.c, &err));
+    REFUSES(ERR_DENIED, market_node_claim(w->m, &n.c, 1, NULL, NULL, &err));
+
+    revoke_all_with_the_next_holds(w); /* after the claim has looked at its token, before it takes */
+    OK(market_node_claim(w->m, &other.c, 1, holds, &out, &err));
+    assert_int_equal(json_array_size(json_object_get(out, "claims")), 0);
+    market_secrets_free(out);
+    REFUSES(ERR_DENIED, market_node_claim(w->m, &other.c, 1, NULL, NULL, &err));
+}
 
 static void the_same_key_and_body_give_the_same_job_again(void **state)
 {
@@ -575,8 +608,6 @@ static void a_result_says_where_it_is(void **state)
     json_decref(out);
 }
 
-#define BLOB "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
 static void peers_are_named_to_who_holds_an_execution(void **state)
 {
     struct world *w = *state;
@@ -869,6 +900,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MARKET_TEST(only_the_first_operator_token_is_free),
         MARKET_TEST(a_revoked_or_expired_token_opens_nothing),
+        MARKET_TEST(a_token_that_is_revoked_gets_no_claim_however_late_that_comes),
         MARKET_TEST(a_token_says_for_which_markets_it_is),
         MARKET_TEST(lists_come_in_pages),
         MARKET_TEST(a_page_of_large_jobs_ends_early_and_none_is_passed_over),
