@@ -50,6 +50,7 @@ struct market;
 #define MARKET_HOLD_BYTES_MAX (INT64_C(1) << 50) /* of one of them; all of a node's add up without an overflow */
 #define MARKET_BLOBS_MAX      1000               /* digests of one heartbeat's `add`, `remove`, and of one locate */
 #define MARKET_NODE_BLOBS_MAX 100000             /* digests kept of one node; the oldest make room */
+#define MARKET_NODE_GONE_MS   INT64_C(604800000) /* unheard of for so long, a node has nothing that a market knows of */
 #define MARKET_LABELS_MAX     64
 #define MARKET_PEER_BYTES_MAX (INT64_C(1) << 53) /* of one node; it counts no further */
 #define MARKET_UPLOADS_MAX    64                 /* recorded for one execution */
@@ -84,7 +85,8 @@ int market_listen_wait(struct market_listener *l, uint32_t timeout_ms, char what
 void market_listen_free(struct market_listener *l);
 
 /* Housekeeping: expired leases, queue, total and definition time-outs, ended jobs and logs past their retention, old
- * idempotency keys. Bounded work; `more`: call again at once, else within a second or so. Any number of servers may. */
+ * idempotency keys, what nodes had that are gone. Bounded work; `more`: call again at once, else within a second or so.
+ * Any number of servers may. */
 int market_tick(struct market *m, bool *more, struct err *err);
 
 /* Seal anew what was sealed under a key that is not the key file's first any more; once a pass over all is done, no

@@ -6,6 +6,7 @@
 #define RETENTION_BATCH     50
 #define MARKETS_MAX         1000
 #define IDEMPOTENCY_KEPT_MS 86400000
+#define GONE_BATCH          10000 /* of what one node that is gone had */
 
 struct due {
     char job[MARKET_ID_MAX];
@@ -108,10 +109,69 @@ static int forget(struct market *m, bool *more, struct err *err)
     return query_run(&q);
 }
 
+/* ---- Nodes that are gone: they are kept, with their names, but not what they had. One that comes back tells anew. */
+
+/* 1: one that has something to forget; 0: none. */
+static int find_gone(struct market *m, int64_t seen_ms, char id[MARKET_NODE_MAX], struct err *err)
+{
+    struct query q = query_on(m,
+                              "SELECT n.id FROM nodes n WHERE n.last_seen_ms <= $1 AND (EXISTS"
+                              " (SELECT 1 FROM node_blobs b WHERE b.node = n.id) OR EXISTS"
+                              " (SELECT 1 FROM node_holds h WHERE h.node = n.id)) LIMIT 1",
+                              err);
+    query_i64(&q, seen_ms);
+    int rc = query_next(&q);
+    if (rc == 1) {
+        query_copy(&q, 0, id, MARKET_NODE_MAX);
+        query_done(&q);
+    }
+    return rc;
+}
+
+/* Under its row, so that nothing is taken which it is just telling again. */
+static int forget_had(struct market *m, const char *id, int64_t seen_ms, struct err *err)
+{
+    struct query q =
+        query_on(m, "UPDATE nodes SET last_seen_ms = last_seen_ms WHERE id = $1 AND last_seen_ms <= $2", err);
+    query_text(&q, id);
+    query_i64(&q, seen_ms);
+    if (query_run(&q) < 0)
+        return -1;
+    if (db_changes(m->db) == 0)
+        return 0; /* back again */
+    q = query_on(m,
+                 "DELETE FROM node_blobs WHERE node = $1 AND sha256 IN"
+                 " (SELECT sha256 FROM node_blobs WHERE node = $1 LIMIT $2)",
+                 err);
+    query_text(&q, id);
+    query_i64(&q, GONE_BATCH);
+    if (query_run(&q) < 0)
+        return -1;
+    q = query_on(m, "DELETE FROM node_holds WHERE node = $1", err);
+    query_text(&q, id);
+    return query_run(&q);
+}
+
+static int forget_gone(struct market *m, bool *more, struct err *err)
+{
+    char id[MARKET_NODE_MAX];
+    int64_t now_ms;
+    if (market_now(m, &now_ms, err) < 0)
+        return -1;
+    int64_t seen_ms = now_ms - MARKET_NODE_GONE_MS;
+    int rc = find_gone(m, seen_ms, id, err);
+    if (rc <= 0)
+        return rc;
+    *more = true;
+    if (market_begin(m, err) < 0)
+        return -1;
+    return market_end(m, forget_had(m, id, seen_ms, err), err);
+}
+
 int market_tick(struct market *m, bool *more, struct err *err)
 {
     *more = false;
-    if (tick_executions(m, more, err) < 0 || forget(m, more, err) < 0)
+    if (tick_executions(m, more, err) < 0 || forget(m, more, err) < 0 || forget_gone(m, more, err) < 0)
         return err_wrap(err, "housekeeping");
     return 0;
 }

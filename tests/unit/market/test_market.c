@@ -684,6 +684,68 @@ static void peers_are_named_for_what_a_market_requires_to_its_approved_nodes(voi
     json_decref(joined);
 }
 
+static size_t peers_for(struct world *w, const struct node *n, const json_t *blobs)
+{
+    json_t *out = NULL;
+    OK(market_node_locate(w->m, &n->c, NULL, blobs, &out, &err));
+    size_t found = json_object_size(json_object_get(out, "peers"));
+    json_decref(out);
+    return found;
+}
+
+static size_t holds_of(struct world *w, const char *node)
+{
+    json_t *out = NULL;
+    OK(market_node_get(w->m, &w->manager, node, &out, &err));
+    size_t n = json_array_size(json_object_get(json_object_get(out, "node"), "holds"));
+    json_decref(out);
+    return n;
+}
+
+static void tick_all(struct world *w)
+{
+    bool more = true;
+    for (int i = 0; more; i++) {
+        assert_true(i < 10);
+        OK(market_tick(w->m, &more, &err));
+    }
+}
+
+static void what_a_node_had_is_forgotten_once_it_is_gone_for_long(void **state)
+{
+    struct world *w = *state;
+    struct node gone = node_with(w, "gone", 1, "{}", "10.0.0.1:7481"),
+                lives = node_with(w, "lives", 1, "{}", "10.0.0.2:7481"), asks = node_named(w, "asks");
+    AUTO_JSON blobs = json_of("[\"" BLOB "\"]");
+    AUTO_JSON holds = json_of("[{\"key\":\"" BLOB "\",\"bytes\":1}]");
+    const struct market_heartbeat has = {.ready = true, .blobs_add = blobs, .holds = holds};
+    OK(market_node_heartbeat(w->m, &gone.c, &has, NULL, &err));
+    OK(market_node_heartbeat(w->m, &lives.c, &has, NULL, &err));
+    pass(MARKET_NODE_GONE_MS - 1);
+    tick_all(w);
+    assert_int_equal(holds_of(w, "gone"), 1);
+    beat(w, &lives, "[]");
+    pass(1);
+    tick_all(w);
+    assert_int_equal(holds_of(w, "gone"), 0);
+    assert_int_equal(holds_of(w, "lives"), 1);
+    beat(w, &gone, "[]");
+    beat(w, &asks, "[]");
+    json_t *out = NULL;
+    OK(market_node_locate(w->m, &asks.c, NULL, blobs, &out, &err));
+    const json_t *peers = json_object_get(json_object_get(out, "peers"), BLOB);
+    assert_int_equal(json_array_size(peers), 1);
+    assert_string_equal(json_get_str(json_array_get(peers, 0), "node"), "lives");
+    json_decref(out);
+    const struct market_heartbeat again = {.ready = true, .blobs_reset = true, .blobs_add = blobs, .holds = holds};
+    OK(market_node_heartbeat(w->m, &gone.c, &again, NULL, &err));
+    tick_all(w);
+    assert_int_equal(holds_of(w, "gone"), 1);
+    OK(market_node_heartbeat(w->m, &lives.c, &(struct market_heartbeat){.ready = true, .blobs_remove = blobs}, NULL,
+                             &err));
+    assert_int_equal(peers_for(w, &asks, blobs), 1);
+}
+
 static void assert_peer_bytes(const struct world *w, const char *node, int64_t sent, int64_t got)
 {
     json_t *out = NULL;
@@ -921,6 +983,7 @@ int main(void)
         MARKET_TEST(uploads_of_earlier_attempts_are_named_to_the_next),
         MARKET_TEST(a_result_says_where_it_is),
         MARKET_TEST(peers_are_named_to_who_holds_an_execution),
+        MARKET_TEST(what_a_node_had_is_forgotten_once_it_is_gone_for_long),
         MARKET_TEST(peers_are_named_for_what_a_market_requires_to_its_approved_nodes),
         MARKET_TEST(what_nodes_sent_to_each_other_adds_up_over_their_starts),
         MARKET_TEST(a_node_that_lies_about_bytes_overflows_nothing),
