@@ -2,7 +2,10 @@
  * that takes them, as far as nobody else did meanwhile.
  *
  * The look is bounded. Half of it goes to the front of the queue; the other half goes on where the last one of this
- * node ended, so that what stands far back behind jobs for other machines is seen as well. */
+ * node ended, so that what stands far back behind jobs for other machines is seen as well.
+ *
+ * Executions whose secrets this server's keys do not open are left in the queue, for a server whose keys do. They are
+ * found out only when they are taken; from then on a look passes over them, and the claim goes on behind them. */
 #include "base/log.h"
 #include "base/rng.h"
 #include "market/market_priv.h"
@@ -15,6 +18,7 @@
 #define ROUNDS_MAX     8
 #define OTHERS_MAX     256
 #define VERDICTS_MAX   32 /* of different requirements, remembered within one look */
+#define LEFT_MS        60000
 
 struct looking {
     struct market *m;
@@ -32,10 +36,9 @@ struct looking {
     uint32_t running;
     char found[CLAIM_CANDIDATES_MAX][EXEC_ID_MAX];
     size_t found_count;
-    char left[ROUNDS_MAX][EXEC_ID_MAX]; /* found, but not to be opened here */
-    size_t left_count;
-    bool look_anew;
-    int64_t at_rank; /* how far the look has come; INT64_MIN: at the beginning, or all seen */
+    size_t left_count; /* of those found: not to be opened here */
+    bool wide;         /* something was left: try to take all that is found, not only as many as are wanted */
+    int64_t at_rank;   /* how far the look has come; INT64_MIN: at the beginning, or all seen */
     char at_id[EXEC_ID_MAX];
     uint64_t skip; /* so many at the front of the queue: others are at it */
     struct rng rng;
@@ -143,6 +146,20 @@ static int missing_bytes(struct looking *l, const struct candidate *x, uint64_t 
     return rc < 0 ? -1 : 0;
 }
 
+/* ---- What cannot be opened here? */
+
+static struct left *left_slot(struct looking *l, uint64_t hash)
+{
+    return &l->m->left[hash % LEFT_MAX];
+}
+
+static bool is_left(struct looking *l, const char *id)
+{
+    const uint64_t hash = str_hash(STR_HASH_START, id);
+    const struct left *left = left_slot(l, hash);
+    return left->what == hash && left->until_ms > l->now_ms;
+}
+
 static int consider(struct looking *l, const struct candidate *x, struct err *err)
 {
     struct offer o = {.queued_ms = x->queued_ms,
@@ -162,9 +179,8 @@ static int consider(struct looking *l, const struct candidate *x, struct err *er
     for (size_t i = 0; i < l->found_count; i++)
         if (str_eq(l->found[i], x->id))
             return 0;
-    for (size_t i = 0; i < l->left_count; i++)
-        if (str_eq(l->left[i], x->id))
-            return 0;
+    if (is_left(l, x->id))
+        return 0;
     memcpy(l->found[l->found_count++], x->id, EXEC_ID_MAX);
     return 0;
 }
@@ -249,6 +265,21 @@ static int remember_place(struct looking *l, struct err *err)
     return query_run(&q);
 }
 
+static void to_front(struct looking *l)
+{
+    l->at_rank = INT64_MIN;
+    l->at_id[0] = '\0';
+}
+
+/* The place from which the look goes on, or, where the last look of this node came further, that one. */
+static void go_on(struct looking *l)
+{
+    if (l->node.scan_rank == VALUE_NONE || l->node.scan_rank < l->at_rank)
+        return;
+    l->at_rank = l->node.scan_rank;
+    memcpy(l->at_id, l->node.scan_id, EXEC_ID_MAX);
+}
+
 /* The front, then, where that gave nothing and there is more behind it, on from where the last look ended. */
 static int look(struct looking *l, struct err *err)
 {
@@ -257,10 +288,7 @@ static int look(struct looking *l, struct err *err)
         return -1;
     if (l->found_count || l->at_rank == INT64_MIN)
         return 0;
-    if (l->node.scan_rank != VALUE_NONE && l->node.scan_rank >= l->at_rank) {
-        l->at_rank = l->node.scan_rank;
-        memcpy(l->at_id, l->node.scan_id, EXEC_ID_MAX);
-    }
+    go_on(l);
     return look_on(l, err) < 0 ? -1 : remember_place(l, err);
 }
 
@@ -311,13 +339,16 @@ static json_t *claim_json(struct market *m, const struct query *q, const struct 
     return o;
 }
 
-/* A server with other keys may open it; this one must not stand still before it. */
+/* A server with other keys may open it; this one must not stand still before it. Who was remembered in its place is
+ * forgotten, which costs a try and a line in the log. */
 static void leave_sealed(struct looking *l, const struct exec_row *x, const struct err *why)
 {
-    if (l->left_count < ROUNDS_MAX)
-        memcpy(l->left[l->left_count++], x->id, EXEC_ID_MAX);
-    l->look_anew = true;
-    log_warn("market", "left in the queue (execution=%s reason=\"%s\")", x->id, why->text);
+    const uint64_t hash = str_hash(STR_HASH_START, x->id);
+    struct left *left = left_slot(l, hash);
+    if (left->what != hash)
+        log_warn("market", "left in the queue (execution=%s reason=\"%s\")", x->id, why->text);
+    *left = (struct left){hash, l->now_ms + LEFT_MS};
+    l->left_count++;
 }
 
 static struct query lock_found_start(struct looking *l, struct err *err)
@@ -325,7 +356,7 @@ static struct query lock_found_start(struct looking *l, struct err *err)
     struct query q = query_on(l->m, schema_locks(l->m->db)->claim, err);
     for (size_t i = 0; i < CLAIM_CANDIDATES_MAX; i++)
         query_text(&q, i < l->found_count ? l->found[i] : NULL);
-    query_i64(&q, l->wanted);
+    query_i64(&q, l->wide ? CLAIM_CANDIDATES_MAX : l->wanted);
     query_start(&q);
     return q;
 }
@@ -485,13 +516,6 @@ static void narrow(struct market *m)
     m->crowd -= m->crowd > 0 ? 1 + m->crowd / 16 : 0;
 }
 
-static void to_front(struct looking *l)
-{
-    l->at_rank = INT64_MIN;
-    l->at_id[0] = '\0';
-    l->look_anew = false;
-}
-
 static int look_once(struct looking *l, struct err *err)
 {
     l->skip = rng_below(&l->rng, l->m->crowd);
@@ -504,6 +528,26 @@ static int look_once(struct looking *l, struct err *err)
     return look(l, err);
 }
 
+/* Nothing of what was found could be taken. False: there is no more to be found. */
+static bool after_nothing(struct looking *l)
+{
+    const bool seen_all = l->at_rank == INT64_MIN;
+    if (l->wanted == 0)
+        return false;
+    if (l->left_count == 0) { /* others took it */
+        widen(l->m);
+        return !seen_all;
+    }
+    if (!l->wide) { /* the others of those found were not tried yet */
+        l->wide = true;
+        to_front(l);
+        return true;
+    }
+    if (!seen_all)
+        go_on(l);
+    return !seen_all;
+}
+
 static int claim(struct looking *l, const json_t *holds, json_t *claims, struct err *err)
 {
     if (prepare(l, holds, err) < 0 || rng_bytes(&l->rng.state, sizeof(l->rng.state), err) < 0)
@@ -511,6 +555,7 @@ static int claim(struct looking *l, const json_t *holds, json_t *claims, struct 
     if (!node_may_claim(&l->node) || l->wanted == 0)
         return 0;
     for (int round = 0; round < ROUNDS_MAX; round++) {
+        l->left_count = 0;
         if (look_once(l, err) < 0)
             return -1;
         if (l->found_count == 0)
@@ -524,14 +569,10 @@ static int claim(struct looking *l, const json_t *holds, json_t *claims, struct 
                 narrow(l->m);
             return 0;
         }
-        if (l->wanted == 0 || (l->at_rank == INT64_MIN && !l->look_anew))
+        if (!after_nothing(l))
             return 0;
-        if (l->look_anew)
-            to_front(l);
-        else
-            widen(l->m);
     }
-    return 0;
+    return l->left_count > 0 ? remember_place(l, err) : 0; /* the next claim begins behind them */
 }
 
 int market_node_claim(struct market *m, const struct market_caller *c, uint32_t free_slots, const json_t *holds,

@@ -17,6 +17,7 @@
 #define CHANGED_MAX    32          /* things told of after one commit; more are found by polling */
 #define JSON_TEXT_MAX  (64u << 10) /* of info, labels, progress and the like, as stored */
 #define NEEDS_TEXT_MAX 4096        /* of one job's requirements: a claim may look at thousands */
+#define LEFT_MAX       512         /* executions that a connection remembers not to open */
 #define VALUE_NONE     INT64_MAX   /* of a number that may be NULL */
 
 struct market {
@@ -28,8 +29,12 @@ struct market {
         bool others[CHANGED_MAX]; /* servers are told as well */
         size_t changed_count;
     } tx;
-    uint32_t crowd; /* over how many of the first in the queue this connection's claims spread: see claim.c */
-    struct room {   /* how many may be posted before the queue, or what one poster has in it, is counted again */
+    struct left {
+        uint64_t what;    /* an execution, hashed; 0: none */
+        int64_t until_ms; /* then it is tried again */
+    } left[LEFT_MAX];     /* what this connection's keys did not open: passed over for a while */
+    uint32_t crowd;       /* over how many of the first in the queue this connection's claims spread: see claim.c */
+    struct room {         /* how many may be posted before the queue, or what one poster has in it, is counted again */
         char of[MARKET_ADDRESS_MAX + MARKET_ID_MAX]; /* a market; with a poster */
         int64_t left;
     } queue_room, poster_room;

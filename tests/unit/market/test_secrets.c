@@ -143,6 +143,60 @@ static void a_job_that_cannot_be_opened_stands_in_nobodys_way(void **state)
     seal_keys_free(others);
 }
 
+static struct posted post_behind(struct world *w, int sealed)
+{
+    for (int i = 0; i < sealed; i++)
+        post_secret(w);
+    pass(1); /* or their ids alone would say who comes first */
+    struct posted p = post(w);
+    pass(1);
+    return p;
+}
+
+/* More of them than one claim tries: it goes on where the last one ended. */
+static void however_many_cannot_be_opened_the_market_goes_on(void **state)
+{
+    struct world *w = *state;
+    struct seal_keys *others = NULL;
+    struct market *m = NULL;
+    struct claimed c;
+    char path[128];
+    struct posted first = post_behind(w, 10), last = post_behind(w, 60);
+    struct node n = node_named(w, "n1");
+    snprintf(path, sizeof(path), "%s/other-keys", w->f->dir);
+    OK(seal_keys_open(&others, path, true, &err));
+    const struct market_opts o = {.db_url = w->f->url, .keys = others, .now_ms = fake_clock};
+    OK(market_open(&m, &o, &err));
+    assert_int_equal(claim_on(m, &n, &c), 1);
+    assert_string_equal(c.job, first.id);
+    if (claim_on(m, &n, &c) == 0)
+        assert_int_equal(claim_on(m, &n, &c), 1);
+    assert_string_equal(c.job, last.id);
+    assert_int_equal(claim(w, &n, NULL), 1);
+    market_free(m);
+    seal_keys_free(others);
+}
+
+static void what_is_left_is_tried_again_after_a_while(void **state)
+{
+    struct world *w = *state;
+    struct posted sealed = post_secret(w);
+    struct node n = node_named(w, "n1");
+    struct claimed c;
+    const char *broken = db_test_url ? "UPDATE jobs SET secrets = '\\x00' || secrets"
+                                     : "UPDATE jobs SET secrets = CAST(x'00' || secrets AS BLOB)",
+               *whole = db_test_url ? "UPDATE jobs SET secrets = substring(secrets from 2)"
+                                    : "UPDATE jobs SET secrets = substr(secrets, 2)";
+    must_exec(w->f->db, broken);
+    assert_int_equal(claim(w, &n, NULL), 0);
+    must_exec(w->f->db, whole);
+    assert_int_equal(claim(w, &n, NULL), 0);
+    pass(60000);
+    beat(w, &n, "[]");
+    assert_int_equal(claim(w, &n, &c), 1);
+    assert_string_equal(c.job, sealed.id);
+}
+
 static void what_no_claim_could_read_is_refused_at_posting(void **state)
 {
     struct world *w = *state;
@@ -375,6 +429,8 @@ int main(void)
         MARKET_TEST(secrets_reach_the_node_that_claims_and_nobody_else),
         MARKET_TEST(no_secret_is_in_the_database_in_plain),
         MARKET_TEST(a_job_that_cannot_be_opened_stands_in_nobodys_way),
+        MARKET_TEST(however_many_cannot_be_opened_the_market_goes_on),
+        MARKET_TEST(what_is_left_is_tried_again_after_a_while),
         MARKET_TEST(what_no_claim_could_read_is_refused_at_posting),
         MARKET_TEST(a_label_may_be_called_secret),
         MARKET_TEST(required_resources_show_no_secrets_but_nodes_get_them),
