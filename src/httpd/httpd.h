@@ -61,14 +61,18 @@ struct httpd_response {
 
 enum httpd_verdict { HTTPD_DONE, HTTPD_WAIT };
 typedef enum httpd_verdict httpd_handler(void *ctx, struct httpd_request *req, struct httpd_response *resp);
+/* Whether a large body is to be taken of who sends this head; false: `resp` is the answer. */
+typedef bool httpd_admit(void *ctx, struct httpd_request *req, struct httpd_response *resp);
 
 struct httpd_route {
     const char *method;  /* HEAD goes to GET's */
     const char *pattern; /* "/jobs/{id}/logs"; a segment in braces matches one that is not empty, a last
                           * one "*" all the rest (parameter "*"; may be empty or hold "..") */
     httpd_handler *handler;
-    uint64_t body_max; /* 0: the frame's */
-    const void *about; /* the handler's own; see httpd_about() */
+    uint64_t body_max;  /* 0: the frame's */
+    httpd_admit *admit; /* asked before a byte of a body is read that counts for `bodies_max`, or has no length; NULL:
+                         * anybody's is taken */
+    const void *about;  /* the handler's own; see httpd_about() */
 };
 
 struct httpd_opts {
@@ -82,7 +86,7 @@ struct httpd_opts {
     unsigned connections;         /* at once; 0: 4,096 */
     unsigned connections_address; /* from one address; 0: no limit of its own */
     uint64_t body_max;            /* of one request; 0: 8 MiB */
-    uint64_t bodies_max;          /* of all together; above it 503; 0: 256 MiB */
+    uint64_t bodies_max;          /* of all together; above it 503; 0: 256 MiB. See httpd_route.admit */
     uint64_t body_small;          /* so much of each counts for nothing there: whoever fills it with large ones keeps
                                    * small ones from nobody; 0: 64 KiB */
     uint32_t head_max;            /* request line and headers; 0: 16 KiB. A connection takes twice as much. */

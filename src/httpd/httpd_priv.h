@@ -18,6 +18,7 @@
 #define STREAM_PIECE 65536
 #define FILE_PIECE   65536
 #define STREAM_MAX   (4u << 20) /* what one next() may append */
+#define RESPONSE_MAX ((size_t)64 << 20)
 
 /* One TCP connection, for the clock that cuts off slow requests. Guarded by conns.mu. */
 struct conn {
@@ -49,6 +50,7 @@ struct httpd_request {
     struct buf body;
     uint64_t body_counted; /* of h->bodies */
     uint64_t body_max;
+    bool large;                    /* the body may pass opts.body_small */
     int refused;                   /* status of what the frame answers by itself; 0: nothing */
     uint64_t begun_us, handled_ms; /* 0: not yet */
     int status;

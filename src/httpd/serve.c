@@ -165,6 +165,12 @@ static struct httpd_request *request_new(struct httpd *h, struct MHD_Connection 
     return r;
 }
 
+/* What the head says of the body's length; one that comes in chunks may be as long as it is allowed to be. */
+static uint64_t announced(const struct httpd_request *r, uint64_t length)
+{
+    return httpd_header(r, "Transfer-Encoding") ? r->body_max : length;
+}
+
 /* Before a byte of the body is read. */
 static void check_head(struct httpd_request *r)
 {
@@ -179,6 +185,7 @@ static void check_head(struct httpd_request *r)
         r->refused = 400;
     if (!r->refused && n > r->body_max)
         r->refused = 413;
+    r->large = announced(r, n) > r->h->opts.body_small;
 }
 
 /* Whether there is room for a body of `size` bytes beside all others. */
@@ -222,7 +229,7 @@ static enum MHD_Result handle(struct httpd_request *r)
         if (atomic_load(&r->h->stopping))
             return answer_error(r, 503);
         struct httpd_response resp = {.status = 200, .content_type = "application/json"};
-        buf_init(&resp.body, (size_t)64 << 20);
+        buf_init(&resp.body, RESPONSE_MAX);
         waits_begin_run(r);
         enum httpd_verdict v = r->match.route->handler(r->h->opts.ctx, r, &resp);
         if (v == HTTPD_DONE) {
@@ -236,6 +243,27 @@ static enum MHD_Result handle(struct httpd_request *r)
     }
 }
 
+/* Answered before the body: microhttpd closes afterwards. */
+static enum MHD_Result turn_away(struct httpd_request *r, struct httpd_response *resp)
+{
+    conn_clock(r, 0);
+    return resp ? answer(r, resp) : answer_error(r, r->refused);
+}
+
+static enum MHD_Result begin(struct httpd_request *r)
+{
+    check_head(r);
+    if (r->refused)
+        return turn_away(r, NULL);
+    if (!r->large || !r->match.route->admit)
+        return MHD_YES;
+    struct httpd_response resp = {.status = 200, .content_type = "application/json"};
+    buf_init(&resp.body, RESPONSE_MAX);
+    enum MHD_Result rc = r->match.route->admit(r->h->opts.ctx, r, &resp) ? MHD_YES : turn_away(r, &resp);
+    buf_release(&resp.body);
+    return rc;
+}
+
 enum MHD_Result serve_access(void *cls, struct MHD_Connection *c, const char *url, const char *method,
                              const char *version, const char *data, size_t *data_n, void **request)
 {
@@ -247,12 +275,7 @@ enum MHD_Result serve_access(void *cls, struct MHD_Connection *c, const char *ur
         if (!r)
             return MHD_NO;
         *request = r;
-        check_head(r);
-        if (r->refused) { /* answered before the body: microhttpd closes afterwards */
-            conn_clock(r, 0);
-            return answer_error(r, r->refused);
-        }
-        return MHD_YES;
+        return begin(r);
     }
     if (*data_n > 0) {
         take_body(r, data, *data_n);

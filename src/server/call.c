@@ -330,19 +330,35 @@ static enum httpd_verdict run(struct call *c, const struct route_about *about, s
     return verdict;
 }
 
+/* A connection to the database for this call; false: answered already. */
+static bool take_market(struct call *c)
+{
+    struct err err = ERR_INIT;
+    c->m = server_take(c->s, &err);
+    if (!c->m)
+        put_error(c, &(struct refusal){503, "busy"}, &err, NULL);
+    return c->m != NULL;
+}
+
+bool server_admit(void *ctx, struct httpd_request *req, struct httpd_response *resp)
+{
+    const struct route_about *about = httpd_about(req);
+    struct call c = {.s = ctx, .req = req, .resp = resp};
+    if (!admit(&c, about) || !take_market(&c))
+        return false;
+    bool admitted = authenticate(&c, about);
+    server_give(c.s, c.m, c.broken);
+    return admitted;
+}
+
 enum httpd_verdict server_handle(void *ctx, struct httpd_request *req, struct httpd_response *resp)
 {
     const struct route_about *about = httpd_about(req);
     struct call c = {.s = ctx, .req = req, .resp = resp, .status = 200};
-    struct err err = ERR_INIT;
     if (!httpd_state(req) && !admit(&c, about))
         return HTTPD_DONE;
-    c.m = server_take(c.s, &err);
-    if (!c.m) {
-        struct refusal r = {503, "busy"};
-        put_error(&c, &r, &err, NULL);
+    if (!take_market(&c))
         return HTTPD_DONE;
-    }
     enum httpd_verdict verdict = run(&c, about, httpd_state(req));
     server_give(c.s, c.m, c.broken);
     return verdict;

@@ -173,6 +173,7 @@ static void add_routes(struct server *s, const struct route_about *about)
                                  .pattern = about->pattern,
                                  .handler = about->plain ? server_handle_plain : server_handle,
                                  .body_max = about->body_max ? about->body_max : SMALL_BODY_MAX,
+                                 .admit = about->plain ? NULL : server_admit,
                                  .about = about};
 }
 
@@ -200,8 +201,8 @@ static int start_httpd(struct server *s, struct err *err)
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         add_routes(s, all[i]);
     for (const struct server_page *p = server_pages; p->path && s->route_count < SERVER_ROUTES_MAX; p++)
-        s->routes[s->route_count++] =
-            (struct httpd_route){.method = "GET", .pattern = p->path, .handler = server_page, .about = p};
+        s->routes[s->route_count++] = (struct httpd_route){
+            .method = "GET", .pattern = p->path, .handler = server_page, .body_max = SMALL_BODY_MAX, .about = p};
     if (s->route_count == SERVER_ROUTES_MAX)
         return err_set(err, ERR_LIMIT, "more than %d routes and pages", SERVER_ROUTES_MAX - 1);
     const struct httpd_opts ho = {

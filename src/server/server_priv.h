@@ -102,6 +102,8 @@ struct route_about {
 
 extern const struct route_about routes_jobs[], routes_markets[], routes_nodes[], routes_agent[], routes_self[];
 
+/* Of a large body: only from who may call this. */
+bool server_admit(void *ctx, struct httpd_request *req, struct httpd_response *resp);
 enum httpd_verdict server_handle(void *ctx, struct httpd_request *req, struct httpd_response *resp);
 enum httpd_verdict server_handle_plain(void *ctx, struct httpd_request *req, struct httpd_response *resp);
 enum httpd_verdict server_page(void *ctx, struct httpd_request *req, struct httpd_response *resp);

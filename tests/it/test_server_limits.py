@@ -120,12 +120,36 @@ def test_a_gigabyte_is_not_read(server, path, token):
 def test_a_body_without_end_is_cut_off(server):
     at = urllib.parse.urlsplit(server.url)
     with socket.create_connection((at.hostname, at.port), timeout=PATIENCE) as s:
-        s.sendall(f"POST {JOBS} HTTP/1.1\r\nHost: {at.netloc}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        token = f"Authorization: Bearer {server.token('poster')}"
+        s.sendall(f"POST {JOBS} HTTP/1.1\r\nHost: {at.netloc}\r\n{token}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         chunk = b"100000\r\n" + b"x" * (1 << 20) + b"\r\n"
         with pytest.raises(OSError):  # it ends long before this loop does
             for _ in range(4096):
                 s.sendall(chunk)
     assert memory_peak(server.process.pid) < 256 << 20
+
+
+def test_strangers_keep_nobodys_body_out(tmp_path):
+    """All that the server takes of bodies at once, and more: 60 of 6 MB, each but for its last byte."""
+    server = Server(tmp_path / "s").market()
+    at = urllib.parse.urlsplit(server.url)
+    poster, node = server.client("poster"), server.node()
+    body, answers = b"{" + b" " * ((6 << 20) - 2) + b"}", []
+    wrong = ("", f"Authorization: Bearer berth_p{'x' * 43}\r\n", f"Authorization: Bearer {node.token}\r\n")  # the last is of another role
+    lengths = (f"Content-Length: {len(body)}\r\n\r\n".encode(), b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body))
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(socket.create_connection((at.hostname, at.port), timeout=PATIENCE)) for _ in range(60)]
+        for i, s in enumerate(strangers):
+            with contextlib.suppress(OSError):  # it is answered, and the connection closed, meanwhile
+                s.sendall(f"POST {JOBS} HTTP/1.1\r\nHost: h\r\n{wrong[i % 3]}".encode() + lengths[i % 2] + body[:-1])
+        assert poster.post_job(job("true # " + "x" * 100000))["state"] == "queued"
+        for s in strangers[:6]:
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_WR)
+                answers.append(s.recv(100))
+    assert all(int(a.split()[1]) in (401, 403) for a in answers if a), answers
+    assert memory_peak(server.process.pid) < 256 << 20
+    assert server.end() == 0
 
 
 def test_whoever_trickles_is_cut_off_while_others_are_served(tmp_path):

@@ -100,9 +100,21 @@ static void on_done(void *ctx, const char *method, const char *pattern, int stat
     atomic_fetch_add(&done_count, 1);
 }
 
+static bool friends_only(void *ctx, struct httpd_request *req, struct httpd_response *resp)
+{
+    (void)ctx;
+    assert_int_equal(httpd_body(req).n, 0); /* asked before anything of it was read */
+    if (httpd_header(req, "X-Friend"))
+        return true;
+    resp->status = 401;
+    buf_adds(&resp->body, "who are you");
+    return false;
+}
+
 static const struct httpd_route routes[] = {
     {.method = "GET", .pattern = "/files/*", .handler = rest},
     {.method = "POST", .pattern = "/take", .handler = take, .about = "mine"},
+    {.method = "POST", .pattern = "/friends", .handler = take, .admit = friends_only, .about = "friends"},
     {.method = "GET", .pattern = "/page", .handler = page},
     {.method = "GET", .pattern = "/wait", .handler = wait_long},
     {.method = "GET", .pattern = "/endless", .handler = stream, .about = &endless},
@@ -182,6 +194,26 @@ static void a_head_above_its_limit_is_refused_in_json(void **state)
     AUTO_BUF a = ask(*state, buf_str(&request));
     assert_non_null(strstr(buf_str(&a), " 431 "));
     assert_non_null(strstr(buf_str(&a), "{\"error\":{\"code\":\"too_large\""));
+}
+
+static void a_large_body_is_asked_for_before_it_is_taken(void **state)
+{
+    static const char *const strangers[] = {"POST /friends" END "Content-Length: 1000\r\n\r\n",
+                                            "POST /friends" END "Transfer-Encoding: chunked\r\n\r\n"};
+    AUTO_BUF small = ask(*state, "POST /friends" END "Content-Length: 2\r\n\r\nab");
+    assert_non_null(strstr(buf_str(&small), "took 2 of friends"));
+    for (size_t i = 0; i < ARRAY_LEN(strangers); i++) {
+        AUTO_BUF a = ask(*state, strangers[i]); /* of whose body not a byte was sent */
+        assert_non_null(strstr(buf_str(&a), " 401 "));
+        assert_non_null(strstr(buf_str(&a), "who are you"));
+    }
+    AUTO_BUF request;
+    buf_init(&request, 1 << 16);
+    buf_adds(&request, "POST /friends" END "X-Friend: yes\r\nContent-Length: 1000\r\n\r\n");
+    for (int i = 0; i < 1000; i++)
+        buf_addc(&request, 'x');
+    AUTO_BUF large = ask(*state, buf_str(&request));
+    assert_non_null(strstr(buf_str(&large), "took 1000 of friends"));
 }
 
 /* A request one byte short, which the server holds while the same one is asked whole until it is refused. False: both
@@ -355,6 +387,7 @@ int main(void)
         WITH(a_star_takes_the_rest_of_the_path),
         WITH(an_encoded_nul_does_not_cut_a_value_short),
         WITH(a_head_above_its_limit_is_refused_in_json),
+        WITH(a_large_body_is_asked_for_before_it_is_taken),
         WITH(bodies_under_way_are_bounded_together),
         WITH(requests_on_one_connection_are_answered_in_turn),
         WITH(what_is_no_http_is_refused),
