@@ -233,6 +233,11 @@ void db_rollback(struct db *db)
     db->backend->rollback(db);
 }
 
+int db_sync(struct db *db, struct err *err)
+{
+    return db->backend->sync ? db->backend->sync(db, err) : 0;
+}
+
 enum db_engine db_engine(const struct db *db)
 {
     return db->backend->engine;

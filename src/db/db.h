@@ -15,8 +15,8 @@
  * (ERR_TRANSIENT); outside a transaction the next call connects anew, inside one all fail until db_rollback().
  *
  * Errors name the database and say what to try: ERR_BUSY (another writer, beyond the busy timeout), ERR_NOSPACE,
- * ERR_CORRUPT, ERR_TRANSIENT (it cannot be reached, or refuses: read-only, a standby, another password, rights that were
- * taken), ERR_EXISTS (a key or UNIQUE constraint), ERR_INVALID (another constraint), ERR_SYSTEM (wrong SQL and the
+ * ERR_CORRUPT, ERR_TRANSIENT (it cannot be reached, or refuses: read-only, a standby, another password, rights that
+ * were taken), ERR_EXISTS (a key or UNIQUE constraint), ERR_INVALID (another constraint), ERR_SYSTEM (wrong SQL and the
  * rest). An open database never says ERR_DENIED: what it refuses is berth's trouble, and nothing about whoever asked
  * berth. Values of parameters never appear in errors. */
 #ifndef BERTH_DB_DB_H
@@ -78,6 +78,11 @@ int db_later(struct db_stmt *s, struct err *err);
 int db_begin(struct db *db, struct err *err);
 int db_commit(struct db *db, struct err *err);
 void db_rollback(struct db *db);
+
+/* From here on, what was committed outlives a power cut. PostgreSQL's commits do by themselves, as far as its
+ * `synchronous_commit` says; SQLite's outlive the end of processes only, until this, a checkpoint or a sync by another
+ * connection. Others may write meanwhile. Not inside a transaction. */
+int db_sync(struct db *db, struct err *err);
 
 /* Numbered migrations: migrations[i] brings version i to i + 1, each in a transaction of its own; any number of
  * processes may do so at once. A database newer than `n` is refused untouched (ERR_UNSUPPORTED, naming both versions).

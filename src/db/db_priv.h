@@ -31,6 +31,7 @@ struct db_backend {
     int (*commit)(struct db *db, struct err *err); /* a failure leaves the transaction to rollback() */
     void (*rollback)(struct db *db);               /* none open: nothing */
     int64_t (*changes)(struct db *db);
+    int (*sync)(struct db *db, struct err *err); /* NULL: a commit has done it */
 
     int (*listen)(struct db *db, const char *channel, struct err *err); /* NULL: there are no notifications */
     int (*wait_notify)(struct db *db, uint32_t timeout_ms, const char **payload, struct err *err);

@@ -1,9 +1,13 @@
 /* SQLite: connections, transactions, errors. WAL, so that readers and the one writer do not wait for one another;
- * synchronous=NORMAL: a power cut may cost the last transactions, never the database. */
+ * synchronous=NORMAL: a power cut may cost the last transactions, never the database. db_sync() writes through what
+ * must outlive one, at its end rather than within the transaction, so that the next writer does not wait for the disk.
+ */
 #include "db/sqlite_priv.h"
 
 #include "base/cancel.h"
 #include "base/clock.h"
+#include "base/fs.h"
+#include "base/path.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -99,13 +103,24 @@ static void sqlite_close(struct db *base)
     free(db);
 }
 
+/* SQLite does this for the files that it makes by itself. */
+static int sync_folder_of(const char *path, struct err *err)
+{
+    const size_t n = strlen(path) - path_basename(span_of(path)).n;
+    AUTO_STR folder = n > 0 ? str_dup_span((struct span){path, n}, err) : str_dup(".", err);
+    if (!folder)
+        return -1;
+    AUTO_FD fd = fs_open_dir(folder, err);
+    return fd < 0 ? -1 : fs_fsync(fd, folder, err);
+}
+
 /* Create the file for its owner alone, -wal and -shm then follow it. By mknod, since opening and closing it here would
  * drop the locks that another connection of this process holds on it (POSIX locks belong to the process). */
 static int create_private(const char *path, struct err *err)
 {
-    if (mknod(path, S_IFREG | 0600, 0) < 0 && errno != EEXIST)
-        return err_sys(err, "create database %s", path);
-    return 0;
+    if (mknod(path, S_IFREG | 0600, 0) == 0)
+        return sync_folder_of(path, err);
+    return errno == EEXIST ? 0 : err_sys(err, "create database %s", path);
 }
 
 static int note_mode(void *ctx, int columns, char **values, char **names)
@@ -202,6 +217,22 @@ static int64_t sqlite_changes(struct db *base)
     return sqlite3_changes64(sqlite_of(base)->handle);
 }
 
+/* The log holds all that was committed since the last checkpoint, which has seen to what was before. */
+static int sqlite_sync(struct db *base, struct err *err)
+{
+    struct sqlite_db *db = sqlite_of(base);
+    sqlite3_file *log = NULL;
+    int rc = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, (void *)&log);
+    if (rc != SQLITE_OK)
+        return sqlite_fail(db, rc, "sync", err);
+    if (!log || !log->pMethods) /* nothing was read or written through this connection */
+        return 0;
+    errno = 0;
+    return log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) == SQLITE_OK
+               ? 0
+               : err_sys(err, "database %s: what was committed cannot be written through to its disk", db->path);
+}
+
 const struct db_backend db_sqlite = {
     .engine = DB_SQLITE,
     .scheme = "sqlite",
@@ -215,6 +246,7 @@ const struct db_backend db_sqlite = {
     .commit = sqlite_commit,
     .rollback = sqlite_rollback,
     .changes = sqlite_changes,
+    .sync = sqlite_sync,
     .stmt_open = sqlite_stmt_open,
     .stmt_close = sqlite_stmt_close,
     .bind = sqlite_bind,

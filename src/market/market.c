@@ -47,6 +47,11 @@ int market_alive(struct market *m, struct err *err)
     return query_one(&q, &version);
 }
 
+int market_sync(struct market *m, struct err *err)
+{
+    return db_sync(m->db, err);
+}
+
 int market_begin_at(struct market *m, int64_t now_ms, struct err *err)
 {
     m->tx.changed_count = 0;

@@ -5,8 +5,9 @@
  * execution's *epoch*: it grows with every claim, every write of a node names it, and is refused once it moved on.
  *
  * Promises. One execution is claimed by one node at a time, whatever number of servers work on the same database; one
- * result at most is committed for it; a job that was acknowledged is never lost, and comes to an end as long as some
- * node lives. Secrets are sealed at rest, and leave only towards the node that holds the claim. Time is the database's.
+ * result at most is committed for it; a job that was acknowledged (after market_sync(), where power may fail) is never
+ * lost, and comes to an end as long as some node lives. Secrets are sealed at rest, and leave only towards the node
+ * that holds the claim. Time is the database's.
  *
  * Threads. A struct market is one connection, for one thread at a time; open one per thread, none across fork(). The
  * keys are shared and must outlive it. All calls block on SQL, none on anything else; each is one or a few short
@@ -74,6 +75,8 @@ struct market_opts {
 int market_open(struct market **out, const struct market_opts *opts, struct err *err);
 void market_free(struct market *m);
 int market_alive(struct market *m, struct err *err); /* asks the database */
+/* Before what was done for somebody is acknowledged: from here on it outlives a power cut, too. */
+int market_sync(struct market *m, struct err *err);
 int64_t market_lease_ms(const struct market *m);
 
 /* Wake-ups from other servers, on a connection of its own: they only save time, nothing depends on them. A wait ends

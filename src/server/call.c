@@ -308,6 +308,13 @@ static int take_up(struct call *c, const struct route_about *about, const struct
     return about->looks_at_token ? 0 : market_token_check(c->m, &c->caller, err);
 }
 
+/* What people ask for is rare, and theirs to rely on. What nodes say comes often: what a power cut takes of it makes an
+ * execution run once more. */
+static bool must_last(const struct route_about *about)
+{
+    return about->node_message ? about->lasting : !str_eq(about->method, "GET");
+}
+
 /* The database's part of a request. */
 static enum httpd_verdict run(struct call *c, const struct route_about *about, struct waiting *w)
 {
@@ -317,6 +324,8 @@ static enum httpd_verdict run(struct call *c, const struct route_about *about, s
     int rc = w ? take_up(c, about, w, &err) : authenticate(c, about) ? read_body(c, about, &err) : 1;
     if (rc == 0)
         rc = about->run(c, &out, &err);
+    if (rc == 0 && must_last(about))
+        rc = market_sync(c->m, &err);
     if (rc == 0 && c->wait)
         verdict = wait_on(c);
     else if (rc <= 0)

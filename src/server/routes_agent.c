@@ -268,7 +268,7 @@ static const char *const definition_members[] = {REF, "wait_ms", NULL};
     ROUTE("POST", NODE #name, roles_, members_, name, .node_message = true, .body_max = NODE_BODY_MAX, __VA_ARGS__)
 
 const struct route_about routes_agent[] = {
-    AGENT(hello, ROLE_BIT(NODE) | ROLE_BIT(JOIN), hello_members),
+    AGENT(hello, ROLE_BIT(NODE) | ROLE_BIT(JOIN), hello_members, .lasting = true),
     AGENT(required, ROLE_BIT(NODE), none),
     AGENT(claim, ROLE_BIT(NODE), claim_members, .looks_at_token = true),
     AGENT(control, ROLE_BIT(NODE), control_members),

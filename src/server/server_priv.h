@@ -93,6 +93,7 @@ struct route_about {
     bool node_message;          /* "version" and "node" must be there, and the node be the caller's */
     bool plain;                 /* public, and works without the database */
     bool looks_at_token;        /* by itself, each time it runs */
+    bool lasting;               /* of a node's message: outlives a power cut once it is answered */
 };
 
 #define ROUTE(method_, pattern_, roles_, members_, run_, ...)                                                          \

@@ -1,5 +1,6 @@
 /* The file itself: opening, several processes, migrations, full disks, damage. */
 #include "db_fixture.h"
+#include "disk.h"
 
 #include <sys/wait.h>
 
@@ -122,6 +123,22 @@ static void a_file_that_takes_no_writes_is_in_trouble_and_denies_nobody(void **s
     assert_int_equal(db_exec(f->db, "INSERT INTO v VALUES (1)", &err), -1);
     assert_int_equal(err.kind, ERR_TRANSIENT);
     assert_non_null(strstr(err.hint, "writable"));
+}
+
+static void what_was_committed_is_on_the_disk_once_it_was_synced(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    assert_true(atomic_load(&folder_syncs) > 0); /* or the file itself might be gone */
+    assert_int_equal(db_sync(f->db, &err), 0);
+    must_exec(f->db, "CREATE TABLE v (i INTEGER)");
+    const int before = atomic_load(&log_syncs);
+    assert_int_equal(db_begin(f->db, &err), 0);
+    must_exec(f->db, "INSERT INTO v VALUES (1)");
+    assert_int_equal(db_commit(f->db, &err), 0);
+    assert_int_equal(atomic_load(&log_syncs), before); /* claims are not to wait for it */
+    assert_int_equal(db_sync(f->db, &err), 0);
+    assert_int_equal(atomic_load(&log_syncs), before + 1);
 }
 
 static void a_second_writer_waits_and_then_says_busy(void **state)
@@ -253,6 +270,7 @@ int main(void)
         DB_TEST(a_damaged_page_is_corrupt_when_it_is_read),
         DB_TEST(a_full_disk_fails_the_transaction_and_no_more),
         DB_TEST(a_file_that_takes_no_writes_is_in_trouble_and_denies_nobody),
+        DB_TEST(what_was_committed_is_on_the_disk_once_it_was_synced),
         DB_TEST(a_second_writer_waits_and_then_says_busy),
         DB_TEST(processes_that_write_at_once_lose_nothing),
         DB_TEST(migrations_run_once_each_and_from_where_they_stopped),

@@ -1,3 +1,4 @@
+#include "../db/disk.h"
 #include "fake.h"
 
 #include "base/clock.h"
@@ -120,6 +121,36 @@ static void a_token_that_is_revoked_is_forgotten(void **state)
     assert_false(known_has(&f->fake.server.known, span_of(f->token)));
 }
 
+static int tell(struct fixture *f, const char *method, const char *target, const char *body)
+{
+    AUTO_BUF answer;
+    buf_init(&answer, 65536);
+    const struct fake_call call = {.method = method, .target = target, .token = f->token, .body = span_of(body)};
+    return fake_call(&f->fake, &call, &answer);
+}
+
+static void what_is_acknowledged_is_on_the_disk(void **state)
+{
+    static const struct {
+        const char *method, *target, *body;
+        int status;
+    } calls[] = {{"PUT", "/api/markets/gpu", "{}", 201},
+                 {"POST", JOBS,
+                  "{\"market\":\"gpu\",\"definition\":{\"Name\":\"n\",\"Type\":\"batch\",\"Tasks\":[{\"Name\":\"main\","
+                  "\"Engine\":{\"Type\":\"docker\",\"Params\":{\"Image\":\"busybox\"}}}]}}",
+                  201},
+                 {"POST", "/api/v1/tokens", "{\"role\":\"poster\"}", 201}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        const int before = atomic_load(&log_syncs);
+        assert_int_equal(tell(f, calls[i].method, calls[i].target, calls[i].body), calls[i].status);
+        assert_true(atomic_load(&log_syncs) > before);
+    }
+    const int before = atomic_load(&log_syncs);
+    assert_int_equal(ask(f, JOBS, f->token), 200);
+    assert_int_equal(atomic_load(&log_syncs), before);
+}
+
 static void what_is_known_of_one_token_is_not_of_another(void **state)
 {
     struct known *k = calloc(1, sizeof *k);
@@ -143,6 +174,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_token_needs_no_database_to_be_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_token_that_was_good_lately_does_not_count_for_its_address, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_token_that_is_revoked_is_forgotten, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_acknowledged_is_on_the_disk, set_up, tear_down),
         cmocka_unit_test(what_is_known_of_one_token_is_not_of_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
