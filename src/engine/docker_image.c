@@ -7,8 +7,26 @@
 
 #define PULL_IDLE_MS (30 * 60 * 1000) /* Podman is silent while it takes in a large layer */
 
-/* The image's id, or *present false where the engine does not have it. */
-static int find_image(struct docker *d, const char *name, char id[IMAGE_ID_MAX], bool *present, struct err *err)
+static bool is_of(const json_t *image, const struct image_ref *ref)
+{
+    size_t i;
+    json_t *name;
+    json_array_foreach(json_object_get(image, "RepoDigests"), i, name)
+    {
+        struct image_ref its;
+        struct err ignored = ERR_INIT;
+        if (json_is_string(name) && image_ref_parse(&its, span_of(json_string_value(name)), &ignored) == 0 &&
+            str_eq(its.registry, ref->registry) && str_eq(its.repository, ref->repository) &&
+            str_eq(its.digest, ref->digest))
+            return true;
+    }
+    return false;
+}
+
+/* The image's id, or *present false where the engine does not have it. `digest_of` (may be NULL): nor where it is this
+ * digest's, but of other repositories alone, which is all the same to Podman. */
+static int find_image(struct docker *d, const char *name, const struct image_ref *digest_of, char id[IMAGE_ID_MAX],
+                      bool *present, struct err *err)
 {
     AUTO_BUF path;
     AUTO_REPLY reply = {0};
@@ -19,8 +37,8 @@ static int find_image(struct docker *d, const char *name, char id[IMAGE_ID_MAX],
     if (buf_check(&path, "the image's path", err) < 0 ||
         docker_call(d, &(struct docker_request){.path = path.p}, &reply, err) < 0)
         return -1;
-    *present = reply.status == 200;
-    if (reply.status == 404)
+    *present = reply.status == 200 && (!digest_of || is_of(reply.json, digest_of));
+    if (reply.status == 404 || (reply.status == 200 && !*present))
         return 0;
     const char *found = json_get_str(reply.json, "Id");
     if (reply.status != 200 || !found)
@@ -199,14 +217,15 @@ static int ensure(struct docker *d, const struct wanted *w, char id[IMAGE_ID_MAX
     bool present = false, look_first = w->opts->when != ENGINE_PULL_ALWAYS || w->ref.is_id;
     if (w->ref.is_id && !may_use(w))
         return refuse_id(w->name, err);
-    if (look_first && find_image(d, w->name, id, &present, err) < 0)
+    bool by_digest = w->opts->guard && w->ref.digest[0] && !w->ref.is_id;
+    if (look_first && find_image(d, w->name, by_digest ? &w->ref : NULL, id, &present, err) < 0)
         return -1;
     /* The guard is asked after the look: what somebody else's pull brought meanwhile was closed before. */
     if (present && (w->ref.is_id || may_use(w)))
         return 0;
     if (w->opts->when == ENGINE_PULL_NEVER || w->ref.is_id)
         return not_present(&w->ref, w->name, err);
-    if (pull_or_ask(d, w, present, pulled, err) < 0 || find_image(d, w->name, id, &present, err) < 0)
+    if (pull_or_ask(d, w, present, pulled, err) < 0 || find_image(d, w->name, NULL, id, &present, err) < 0)
         return -1;
     return present
                ? 0

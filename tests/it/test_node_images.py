@@ -121,7 +121,7 @@ def test_an_image_that_came_with_a_jobs_credentials_is_not_there_for_a_job_witho
     image = f"{registry.address}/team/model"
     assert run(market, registry, f"{image}:1", PASSWORD)["state"] == "succeeded"
     there = image_id(market, f"{image}:1")
-    for name in (f"{image}:1", f"{image}@{registry.digest}", there):
+    for name in (f"{image}:1", f"{image}@{registry.digest}", f"{registry.address}/other/name@{registry.digest}", there):
         end = run(market, registry, name)
         assert end["state"] == "failed" and there not in end["reason"].replace(name, ""), (name, end)
     assert run(market, registry, f"{image}:1", "wrong")["state"] == "failed"

@@ -353,7 +353,8 @@ static void a_digest_that_is_there_is_asked_for_and_not_pulled(void **state)
     struct guarding g = {0};
     struct err err = ERR_INIT;
     bool pulled = true;
-    route(p, "GET /v1.41/images/R.io/a/b%40sha256%3A" ID "/json", 200, "{\"Id\":\"sha256:" ID "\"}");
+    route(p, "GET /v1.41/images/R.io/a/b%40sha256%3A" ID "/json", 200,
+          "{\"Id\":\"sha256:" ID "\",\"RepoDigests\":[7,\"R.io/a/b@sha256:" ID "\"]}");
     route(p, "GET /v1.41/distribution/R.io/a/b%40sha256%3A" ID "/json", 401,
           "{\"message\":\"unauthorized: authentication required\"}");
     assert_int_equal(ensure_guarded(p, &g, "R.io/a/b@sha256:" ID, &pulled, &err), -1);
@@ -363,6 +364,26 @@ static void a_digest_that_is_there_is_asked_for_and_not_pulled(void **state)
     err_clear(&err);
     p->routes[1].status = 200;
     assert_works(ensure_guarded(p, &g, "R.io/a/b@sha256:" ID, &pulled, &err), &err);
+    assert_false(pulled);
+}
+
+/* Podman finds an image by its digest, whatever repository is named with it. */
+static void a_digest_of_another_repository_is_not_there(void **state)
+{
+    struct played *p = *state;
+    struct guarding g = {.may_use = true};
+    struct err err = ERR_INIT;
+    bool pulled = true;
+    p->ping = podman_ping;
+    route(p, "GET /v1.41/images/other.io/x%40sha256%3A" ID "/json", 200,
+          "{\"Id\":\"sha256:" ID "\",\"RepoDigests\":[\"r.io/a/b@sha256:" ID "\"]}");
+    route(p, "POST /v1.41/images/create", 200, "{\"error\":\"unauthorized\"}");
+    assert_int_equal(ensure_guarded(p, &g, "other.io/x@sha256:" ID, &pulled, &err), -1);
+    assert_int_equal(err.kind, ERR_DENIED);
+    assert_int_equal(g.begun, 1);
+    err_clear(&err);
+    p->routes[0].body = "{\"Id\":\"sha256:" ID "\",\"RepoDigests\":[\"other.io/x@sha256:" ID "\"]}";
+    assert_works(ensure_guarded(p, &g, "other.io/x@sha256:" ID, &pulled, &err), &err);
     assert_false(pulled);
 }
 
@@ -694,6 +715,7 @@ int main(void)
         played_test(a_pull_that_is_refused_by_status_fails),
         played_test(what_the_guard_leaves_to_its_registry_is_pulled_though_it_is_there),
         played_test(a_digest_that_is_there_is_asked_for_and_not_pulled),
+        played_test(a_digest_of_another_repository_is_not_there),
         played_test(nothing_is_pulled_that_the_guard_could_not_note),
         played_test(an_id_that_the_guard_does_not_know_is_refused_unseen),
         played_test(credentials_go_in_their_header_and_nowhere_else),
