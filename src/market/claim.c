@@ -531,21 +531,20 @@ static int look_once(struct looking *l, struct err *err)
 /* Nothing of what was found could be taken. False: there is no more to be found. */
 static bool after_nothing(struct looking *l)
 {
-    const bool seen_all = l->at_rank == INT64_MIN;
     if (l->wanted == 0)
         return false;
-    if (l->left_count == 0) { /* others took it */
-        widen(l->m);
-        return !seen_all;
-    }
-    if (!l->wide) { /* the others of those found were not tried yet */
+    if (l->left_count > 0 && !l->wide) { /* the others of those found were not tried yet */
         l->wide = true;
         to_front(l);
         return true;
     }
-    if (!seen_all)
+    if (l->at_rank == INT64_MIN)
+        return false;
+    if (l->left_count > 0)
         go_on(l);
-    return !seen_all;
+    else
+        widen(l->m); /* others took it */
+    return true;
 }
 
 static int claim(struct looking *l, const json_t *holds, json_t *claims, struct err *err)
