@@ -46,19 +46,26 @@ def state_dir():
         shutil.rmtree(path, ignore_errors=True)
 
 
+def start_servers(folder, *names, **env):
+    done = subprocess.run([ROOT / "tools/servers", "start", folder, *names], check=False, capture_output=True, text=True, timeout=600,
+                          env={**os.environ, **env})
+    if done.returncode:
+        pytest.fail(f"the servers did not start:\n{done.stderr}", pytrace=False)
+    return json.loads(done.stdout)
+
+
+def stop_servers(folder):
+    subprocess.run([ROOT / "tools/servers", "stop", folder], check=False, timeout=120)
+
+
 @pytest.fixture(scope="session")
 def servers(state_dir):
     """S3, both engines, registry and nginx; once for the whole session. Those that were up before stay up."""
     folder = state_dir / "servers"
-    script = ROOT / "tools" / "servers"
     found = (folder / "servers.json").exists()
-    done = subprocess.run([script, "start", folder, "s3", "podman", "docker", "registry", "nginx"], check=False, capture_output=True,
-                          text=True, timeout=600)
-    if done.returncode:
-        pytest.fail(f"the servers did not start:\n{done.stderr}", pytrace=False)
-    yield json.loads(done.stdout)
+    yield start_servers(folder, "s3", "podman", "docker", "registry", "nginx", PODMAN_NETNS="none")
     if not found:
-        subprocess.run([script, "stop", folder], check=False, timeout=120)
+        stop_servers(folder)
 
 
 @pytest.fixture(params=["docker", "podman"])
