@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define IMAGES_NAME     "images.json"
+#define IMAGES_VERSION  1
 #define IMAGES_FILE_MAX ((size_t)8 << 20)
 
 static struct closed_repository *find(const struct images *im, const char *name)
@@ -48,19 +49,49 @@ static void drop(struct images *im, struct closed_repository *r)
 
 /* --- the file ----------------------------------------------------------------------------------------------------- */
 
+static json_t *list_of(const struct images *im)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < im->n; i++) {
+        if (json_array_append_new(list, json_string(im->v[i].name)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
 static int save(const struct images *im, struct err *err)
 {
-    AUTO_JSON list = json_array();
+    AUTO_JSON all = json_object();
     AUTO_BUF text;
     buf_init(&text, IMAGES_FILE_MAX);
-    for (size_t i = 0; list && i < im->n; i++)
-        if (json_array_append_new(list, json_string(im->v[i].name)) < 0)
-            return err_nomem(err);
-    if (!list)
-        return err_nomem(err);
-    if (json_write(list, false, &text, err) < 0 ||
+    if (json_put_u64(all, "version", IMAGES_VERSION, err) < 0 || json_put(all, "repositories", list_of(im), err) < 0 ||
+        json_write(all, false, &text, err) < 0 ||
         fs_replace_file(im->dir_fd, IMAGES_NAME, text.p, text.n, 0600, err) < 0)
         return err_wrap(err, "the list of repositories that jobs opened");
+    return 0;
+}
+
+static int take(struct images *im, const json_t *all, struct err *err)
+{
+    const json_t *list = json_object_get(all, "repositories");
+    int64_t version;
+    size_t i;
+    json_t *name;
+    if (!json_get_i64(all, "version", &version) || !json_is_array(list))
+        return err_set(err, ERR_INVALID, "expected {\"version\", \"repositories\"}");
+    if (version != IMAGES_VERSION)
+        return err_set(err, ERR_UNSUPPORTED, "version %lld is not known here", (long long)version);
+    json_array_foreach(list, i, name)
+    {
+        if (!json_is_string(name))
+            return err_set(err, ERR_INVALID, "repositories: expected names");
+        struct closed_repository *r = add(im, json_string_value(name), err);
+        if (!r)
+            return -1;
+        r->pulled = true; /* perhaps: a crash may have been in the way */
+    }
     return 0;
 }
 
@@ -68,26 +99,11 @@ static int load(struct images *im, struct err *err)
 {
     AUTO_BUF text;
     struct err why = ERR_INIT;
-    size_t i;
-    json_t *name;
     buf_init(&text, IMAGES_FILE_MAX);
     if (fs_read_file(im->dir_fd, IMAGES_NAME, IMAGES_FILE_MAX, &text, &why) < 0)
         return why.kind == ERR_NOTFOUND ? 0 : err_move(err, &why);
-    AUTO_JSON list = json_parse(buf_span(&text), err);
-    if (!list)
-        return -1;
-    if (!json_is_array(list))
-        return err_set(err, ERR_INVALID, "expected a list of names");
-    json_array_foreach(list, i, name)
-    {
-        if (!json_is_string(name))
-            return err_set(err, ERR_INVALID, "expected a list of names");
-        struct closed_repository *r = add(im, json_string_value(name), err);
-        if (!r)
-            return -1;
-        r->pulled = true; /* perhaps: a crash may have been in the way */
-    }
-    return 0;
+    AUTO_JSON all = json_parse(buf_span(&text), err);
+    return all ? take(im, all, err) : -1;
 }
 
 int images_open(struct images *im, int dir_fd, struct err *err)

@@ -177,7 +177,9 @@ static void ids_are_for_what_is_required_alone(void **state)
 static void a_list_that_cannot_be_read_is_not_taken_for_an_empty_one(void **state)
 {
     struct fixture *f = *state;
-    static const char *const texts[] = {"[\"docker.io/li", "{}", "[1]"};
+    static const char *const texts[] = {"{\"version\": 1, \"repositories\": [\"docker.io/li", "{}", "[]",
+                                        "{\"version\": 1, \"repositories\": [1]}",
+                                        "{\"version\": 2, \"repositories\": []}"};
     images_release(&f->images);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         struct err err = ERR_INIT;
