@@ -136,8 +136,9 @@ static int start_daemon(struct httpd *h, int fd, const char *cert, const char *k
         {MHD_OPTION_END, 0, NULL},
     };
     struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC |
-                     (cert ? MHD_USE_TLS : 0u);
+    /* With epoll, 0.9.75 asks again and again, as fast as it can, who has begun a TLS session and says no more. */
+    unsigned flags = (cert ? MHD_USE_TLS | MHD_USE_POLL_INTERNAL_THREAD : MHD_USE_EPOLL_INTERNAL_THREAD) |
+                     MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
     h->daemon = MHD_start_daemon(
         flags, 0, accept_until_stopped, h, serve_access, h, MHD_OPTION_EXTERNAL_LOGGER, log_daemon, NULL,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, h->opts.threads, MHD_OPTION_CONNECTION_LIMIT,
