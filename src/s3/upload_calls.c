@@ -11,6 +11,7 @@
 
 #define QUERY_MAX      ((size_t)8 << 10)
 #define COMPLETE_TRIES 5
+#define FIRST_TRIES    3 /* of a completion, before it is asked whether there is anything to complete */
 #define HASTY_TRIES    2 /* where somebody waits for the answer who can come again */
 
 /* ---- headers ---- */
@@ -353,6 +354,25 @@ static bool look(const struct completing *c, struct s3_stored *out)
     return same;
 }
 
+/* Whether the server knows the upload no more. Ceph has an internal error for the completion of one that was completed
+ * already, where the object has gone since, and calls the upload a key when its parts are asked for. */
+static bool is_gone(const struct completing *c)
+{
+    struct http_response resp;
+    struct fault f;
+    struct err ignored = ERR_INIT;
+    AUTO_BUF query;
+    buf_init(&query, QUERY_MAX);
+    buf_adds(&query, "max-parts=1&");
+    buf_add(&query, c->query.p, c->query.n);
+    const struct s3_ask list = {.action = S3_ACTION_LIST, .method = "GET", .key = c->key, .query = buf_span(&query)};
+    if (buf_check(&query, "query", &ignored) < 0 || s3_exchange(c->s3, &list, NULL, &resp, &ignored) < 0)
+        return false;
+    s3_read_fault(&resp, &f);
+    http_response_release(&resp);
+    return strcmp(f.code, "NoSuchUpload") == 0 || strcmp(f.code, "NoSuchKey") == 0;
+}
+
 /* Some servers tell neither ETag nor version of what they put together. 1: the answer can't be read, though the object
  * may be there; another try tells. */
 static int take_completed(const struct completing *c, const struct http_response *resp, struct s3_stored *out,
@@ -371,7 +391,7 @@ static int take_completed(const struct completing *c, const struct http_response
 }
 
 /* 1: worth another try. */
-static int complete_once(struct completing *c, struct s3_stored *out, struct err *err)
+static int complete_once(struct completing *c, unsigned tries, struct s3_stored *out, struct err *err)
 {
     struct http_response resp;
     struct fault f;
@@ -382,7 +402,7 @@ static int complete_once(struct completing *c, struct s3_stored *out, struct err
                              .body = buf_span(&c->body),
                              .payload_hash = c->payload,
                              .if_none = c->only_new,
-                             .tries = UPLOAD_TRIES,
+                             .tries = tries,
                              .idle_timeout_ms = COMPLETE_IDLE_MS};
     if (ask(c->s3, &a, &resp, &f, err) < 0)
         return -1;
@@ -409,9 +429,13 @@ static int complete_until_final(struct completing *c, struct s3_stored *out, str
         return -1;
     for (unsigned attempt = 0;; attempt++) {
         struct err why = ERR_INIT;
-        int rc = complete_once(c, out, &why);
+        int rc = complete_once(c, attempt == 0 ? FIRST_TRIES : UPLOAD_TRIES, out, &why);
         if (rc == 0)
             return 0;
+        if (rc == 1 && is_gone(c))
+            return look(c, out)
+                       ? 0
+                       : err_set(err, ERR_NOTFOUND, "s3 object %.700s: the server knows its upload no more", c->key);
         if (rc < 0 || attempt + 1 == COMPLETE_TRIES)
             return err_move(err, &why);
         log_info("s3", "completing again (key=%.256s try=%u reason=\"%s\")", c->key, attempt + 2, why.text);

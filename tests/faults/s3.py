@@ -88,6 +88,7 @@ class Bucket:
     def __init__(self, name, public=False, generated=None):
         self.name, self.public, self.objects = name, public, {}
         self.sums, self.uploads, self.upload_count = "md5", {}, 0
+        self.muddled = False  # answers for uploads that are gone as Ceph does: an internal error for the completion, no such key for the parts
         self.count, self.pattern, self.each_size = generated or (0, "", 0)
 
     def find(self, key):

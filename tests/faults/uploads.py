@@ -16,7 +16,7 @@ MIN_PART = 5 << 20
 def op_of(method, key, query):
     """How rules call the request; None: it stores nothing."""
     if "uploadId" in query:
-        return {"PUT": "part", "POST": "complete", "DELETE": "abort"}.get(method)
+        return {"PUT": "part", "POST": "complete", "DELETE": "abort", "GET": "parts"}.get(method)
     if "uploads" in query:
         return {"POST": "create", "GET": "uploads"}.get(method)
     return {"PUT": "put", "DELETE": "delete"}.get(method) if key else None
@@ -98,7 +98,16 @@ def part(bucket, request, body):
     return s3.Answer(200, {"ETag": f'"{md5.hexdigest()}"', **told})
 
 
+def list_parts(bucket, request, body):
+    if bucket.muddled and request.query["uploadId"] not in bucket.uploads:
+        raise Refused(404, "NoSuchKey")
+    rows = "".join(f"<Part><PartNumber>{n}</PartNumber></Part>" for n in sorted(_parts(bucket, request)))
+    return s3.document(200, f"<ListPartsResult><IsTruncated>false</IsTruncated>{rows}</ListPartsResult>")
+
+
 def complete(bucket, request, body):
+    if bucket.muddled and request.query["uploadId"] not in bucket.uploads:
+        raise Refused(500, "InternalError")
     parts = _parts(bucket, request)
     _only_new(bucket, request)
     wanted = re.findall(r"<PartNumber>(\d+)</PartNumber><ETag>&quot;([0-9a-f]{32})&quot;</ETag>", body.decode())
@@ -130,4 +139,4 @@ def uploads(bucket, request, body):
     return s3.document(200, f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{rows}</ListMultipartUploadsResult>")
 
 
-OPS = {"put": put, "create": create, "part": part, "complete": complete, "abort": abort, "uploads": uploads}
+OPS = {"put": put, "create": create, "part": part, "complete": complete, "abort": abort, "parts": list_parts, "uploads": uploads}

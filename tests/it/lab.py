@@ -1,6 +1,7 @@
 """Tools of the tests: looking into an engine, and relays that count, hold and cut what passes."""
 import collections
 import contextlib
+import functools
 import importlib.machinery
 import importlib.util
 import io
@@ -16,6 +17,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 _loader = importlib.machinery.SourceFileLoader("berth_servers", str(ROOT / "tools" / "servers"))
 _servers = importlib.util.module_from_spec(importlib.util.spec_from_loader("berth_servers", _loader))
 _loader.exec_module(_servers)
+
+
+@functools.cache
+def noise(size):
+    """Bytes that do not compress, the same ones each time: making them takes longer than writing them."""
+    return os.urandom(size)
 
 
 class Engine:

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import bacalhau
 from faults.kit import server, wait_until  # noqa: F401 (a fixture)
-from lab import Engine, read_until
+from lab import Engine, noise, read_until
 
 PART = 8 << 20
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
@@ -31,7 +31,7 @@ def folder(berth):
     """Content that does not compress, of about five parts."""
     path = berth.cwd / "out"
     path.mkdir()
-    (path / "big.bin").write_bytes(os.urandom(4 * PART + 12345))
+    (path / "big.bin").write_bytes(noise(4 * PART + 12345))
     (path / "small.txt").write_text("small\n")
     return path
 

@@ -2,12 +2,12 @@
 import collections
 import gzip
 import io
-import os
 import tarfile
 
 import pytest
 
 from faults.kit import PART, server, sets  # noqa: F401 (a fixture)
+from lab import noise
 
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
 PARTS = 5
@@ -23,7 +23,7 @@ def folder(berth):
     """Content that does not compress, of PARTS parts."""
     path = berth.cwd / "out"
     path.mkdir()
-    (path / "big.bin").write_bytes(os.urandom((PARTS - 1) * PART + 12345))
+    (path / "big.bin").write_bytes(noise((PARTS - 1) * PART + 12345))
     return path
 
 
@@ -119,7 +119,7 @@ def test_F12_a_completion_whose_answer_is_broken_is_looked_at_not_believed(berth
     server.rule(op="complete", nth=1, **cut)
     done = publish(berth, server, folder)
     assert done.code == 0 and is_whole(bucket, folder) and bucket.uploads == {}, done
-    assert set(times_sent(server).values()) == {1} and [r.status for r in server.asked(op="complete")] == [200, 404], server.told()
+    assert set(times_sent(server).values()) == {1} and [r.status for r in server.asked(op="complete")] in ([200], [200, 404]), server.told()
     assert server.asked(op="head"), server.told()
 
 

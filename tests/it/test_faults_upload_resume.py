@@ -12,7 +12,7 @@ import pytest
 
 from conftest import bacalhau
 from faults.kit import PART, server, wait_until  # noqa: F401 (a fixture)
-from lab import Engine
+from lab import Engine, noise
 
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "canary-of-a-secret"}
 PARTS = 6
@@ -29,7 +29,7 @@ def folder(berth):
     path = berth.cwd / "out"
     path.mkdir()
     (path / "a.txt").write_text("first in the archive\n")
-    (path / "big.bin").write_bytes(os.urandom((PARTS - 1) * PART + 12345))
+    (path / "big.bin").write_bytes(noise((PARTS - 1) * PART + 12345))
     (path / "z.txt").write_text("last in the archive\n")
     return path
 
@@ -155,6 +155,25 @@ def test_F28_killed_between_the_completion_and_its_answer_nothing_is_sent_again(
     done = publish(berth, server, folder)
     assert done.code == 0 and is_right(berth, bucket, folder), done
     assert sent(server) == [] and not server.asked(op="create") and journals(berth) == [], server.told()
+
+
+def test_F28_an_upload_that_was_completed_and_whose_object_has_gone_since_is_begun_anew(berth, server, bucket, folder):
+    """As with Ceph, which has an internal error for the completion of what it has completed already."""
+    bucket.muddled = True
+    server.rule(op="head", hold="killed", until="killed")
+    server.rule(op="complete", nth=1, lost=True)
+    with berth.start("publish", "--no-progress", folder, dest(server), env=KEYS) as process:
+        server.wait(lambda: "r/x.tar.gz" in bucket.objects)
+        process.kill()
+        process.wait(60)
+    server.release("killed")
+    server.settle()
+    assert len(journals(berth)) == 1
+    del bucket.objects["r/x.tar.gz"]
+    done = publish(berth, server, folder)
+    assert done.code == 0 and is_right(berth, bucket, folder), done
+    assert len(server.asked(op="create")) == 1 and len(sent(server)) == PARTS and journals(berth) == [], server.told()
+    assert len(server.asked(op="complete")) < 10, server.told()
 
 
 def test_F28_an_upload_that_is_to_be_stored_otherwise_is_begun_anew(berth, server, bucket, folder):

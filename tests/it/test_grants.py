@@ -2,7 +2,6 @@
 import base64
 import hashlib
 import json
-import os
 import time
 import types
 import urllib.request
@@ -12,6 +11,7 @@ import botocore.client
 import pytest
 
 from faults.kit import server  # noqa: F401 (a fixture)
+from lab import noise
 
 PART = 5 << 20
 
@@ -21,7 +21,7 @@ def folder(berth):
     """Content that does not compress, of about three parts."""
     path = berth.cwd / "out"
     path.mkdir()
-    (path / "big").write_bytes(os.urandom(2 * PART + 12345))
+    (path / "big").write_bytes(noise(2 * PART + 12345))
     (path / "stdout").write_text("hello\n")
     return path
 

@@ -20,15 +20,18 @@
 #define GIB        ((uint64_t)1 << 30)
 #define TIB        ((uint64_t)1 << 40)
 #define PARTS_ROOM 64
+#define INTERNAL   "<Error><Code>InternalError</Code><Message>again</Message></Error>"
+#define GONE       "<Error><Code>NoSuchUpload</Code></Error>"
 
 /* What it was asked. `bad_*`: the answer instead, of status 0: the usual one. */
 struct store {
     pthread_mutex_t mu;
-    unsigned puts, creates, parts, completes, aborts, heads;
+    unsigned puts, creates, parts, completes, aborts, heads, lists;
     struct http_region part[PARTS_ROOM + 1]; /* by number */
     unsigned bad_part, bad_times;            /* 0: every part; times: how often the last request goes wrong */
     int bad_part_status, bad_create_status, bad_abort_status, bad_complete_status;
     const char *bad_part_body, *bad_complete_body, *head_etag, *etag;
+    bool gone; /* the upload, when its parts are listed */
 };
 
 static int answer(struct http_response *resp, int status, const char *headers, const char *body)
@@ -66,6 +69,10 @@ static int serve_one(struct store *s, const struct http_request *req, struct htt
         s->heads++;
         snprintf(etag, sizeof etag, "etag: %s\n", s->head_etag ? s->head_etag : "\"none\"");
         return answer(resp, s->head_etag ? 200 : 404, etag, NULL);
+    }
+    if (strcmp(req->method, "GET") == 0 && of_upload) {
+        s->lists++;
+        return s->gone ? answer(resp, 404, NULL, GONE) : answer(resp, 200, NULL, "<ListPartsResult></ListPartsResult>");
     }
     if (strcmp(req->method, "DELETE") == 0) {
         s->aborts++;
@@ -318,9 +325,6 @@ static void a_stream_that_is_given_up_is_aborted_also_when_cancelled(void **stat
 
 /* ---- the last request ---- */
 
-#define INTERNAL "<Error><Code>InternalError</Code><Message>again</Message></Error>"
-#define GONE     "<Error><Code>NoSuchUpload</Code></Error>"
-
 static int complete(struct bench *b)
 {
     struct upload_part parts[3];
@@ -385,6 +389,23 @@ static void a_completion_that_happened_unheard_is_recognised_by_its_etag(void **
     assert_int_equal(complete(b), -1);
 }
 
+static void what_is_gone_is_not_completed_over_and_over(void **state)
+{
+    struct bench *b = *state;
+    char etag[ETAG_MAX + 2];
+    b->store.bad_complete_status = 500;
+    b->store.bad_complete_body = INTERNAL;
+    b->store.bad_times = UINT32_MAX;
+    b->store.gone = true;
+    assert_int_equal(complete(b), -1);
+    assert_int_equal(b->err.kind, ERR_NOTFOUND);
+    assert_non_null(strstr(b->err.text, "knows its upload no more"));
+    assert_in_range(b->store.completes, 1, 2);
+    assert_int_equal(b->store.lists, 1);
+    b->store.head_etag = whole_etag(etag); /* by the request whose answer was an error */
+    assert_int_equal(complete(b), 0);
+}
+
 static void an_answer_that_cannot_be_read_is_asked_for_again(void **state)
 {
     struct bench *b = *state;
@@ -429,6 +450,7 @@ int main(void)
         T(a_200_that_holds_an_error_is_no_success_and_tried_again),
         T(a_200_that_always_holds_an_error_is_a_failure_in_the_end),
         T(a_completion_that_happened_unheard_is_recognised_by_its_etag),
+        T(what_is_gone_is_not_completed_over_and_over),
         T(an_answer_that_cannot_be_read_is_asked_for_again),
         T(an_object_of_another_number_of_parts_is_a_failure),
     };
