@@ -11,7 +11,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 PATIENCE = 60  # seconds for something to appear
 FLAGS = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-dev-shm-usage", "--lang=en-GB"]
+         "--disable-sync", "--disable-dev-shm-usage", "--lang=en-GB",
+         "--in-process-gpu", "--process-per-site", "--disable-site-isolation-trials"]  # few processes: each costs its start
 
 # For each text on the page: its colour against what lies behind it (WCAG 2.2, 1.4.3). Backgrounds are opaque or not there.
 CONTRASTS = r"""
@@ -49,10 +50,11 @@ class Browser:
 
     def open(self, url, path="/", token=None):
         """A fresh tab, as far as the page can tell."""
-        self.driver.get(f"{url}/#/signin")
-        self.js("sessionStorage.clear(); if (arguments[0]) sessionStorage.setItem('berth-token', arguments[0])", token)
         self.driver.get("about:blank")
+        remember = f"sessionStorage.setItem('berth-token', {json.dumps(token)})" if token else ""
+        signed_in = self.before_page(f"sessionStorage.clear(); {remember}")
         self.driver.get(f"{url}/#{path}")
+        self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": signed_in})
         self.until("document.querySelector('main h1')")
         return self
 
@@ -69,10 +71,12 @@ class Browser:
                                                         {"name": "prefers-reduced-motion", "value": "reduce"}]})
         return self
 
+    def before_page(self, script):
+        return self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})["identifier"]
+
     def before_pages(self, script):
         """Run this in every page before its own scripts, until undone()."""
-        added = self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
-        self.scripts.append(added["identifier"])
+        self.scripts.append(self.before_page(script))
 
     def undone(self):
         for one in self.scripts:

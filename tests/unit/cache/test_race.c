@@ -143,7 +143,7 @@ static void each_object_is_fetched_once_by_all_processes_together(void **state)
 /* Jobs that want a few files each, under a quota that holds only a part of all, against each other and a collector. */
 
 #define JOB_FILES  12
-#define JOB_ROUNDS 25
+#define JOB_ROUNDS 15
 
 static void check_view(struct worker *w, const char *id, const unsigned *keys)
 {

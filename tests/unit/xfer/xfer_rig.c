@@ -140,8 +140,10 @@ void xrig_init(struct xrig *r, void **state, size_t size)
     pthread_cond_init(&r->cond, NULL);
     r->bytes = malloc(size + 1);
     assert_non_null(r->bytes);
-    for (size_t i = 0; i < size; i++)
-        r->bytes[i] = (uint8_t)rng_next(&rng);
+    for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
+        uint64_t next = rng_next(&rng);
+        memcpy(r->bytes + i, &next, size - i < sizeof next ? size - i : sizeof next);
+    }
     r->fd = memfd_create("sink", MFD_CLOEXEC);
     assert_true(r->fd >= 0);
     assert_int_equal(cancel_init(&r->cancel, &err), 0);
