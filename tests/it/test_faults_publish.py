@@ -222,7 +222,7 @@ def test_F28_of_two_attempts_each_leaves_a_whole_object_and_stale_ones_can_be_ab
 
 # ---- killed at any instant ----
 
-KILLS = 20
+KILLS = 12
 
 
 def killed_at(berth, server, bytes_seen, dest, folder):

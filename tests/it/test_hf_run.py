@@ -112,6 +112,7 @@ def test_a_commit_of_equal_content_moves_nothing(run, hub, model):
     assert hub.asked("/resolve/") == []
 
 
+@pytest.mark.shipped
 def test_P7_one_changed_file_of_10000_moves_one_file(run, hub):
     many = hub.repo("datasets", "owner/many")
     many.commit({f"d{i % 100:02}/{i:05}.txt": b"%d\n" % i for i in range(10000)})
