@@ -207,7 +207,7 @@ void warning(struct reader *r, const struct node *n, const char *fmt, ...)
     r->warnings.v[r->warnings.n++] = kept;
 }
 
-static void add_not_run(struct reader *r, const char *at, const char *what)
+void add_not_run(struct reader *r, const char *at, const char *what)
 {
     if (r->unsupported.n >= SPEC_NOTES_MAX || !at || !what)
         return;

@@ -82,7 +82,10 @@ void problem_err(struct reader *r, const struct node *n, const struct err *cause
 void warning(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);
 void not_run(struct reader *r, const struct node *n, const char *fmt, ...) ATTR_PRINTF(3, 4);
 
-/* The same, unless it is named already. Both texts are in the arena, or constant. */
+/* The same, of ready texts in the arena, or constant; NULL adds nothing. Above SPEC_NOTES_MAX they are dropped. */
+void add_not_run(struct reader *r, const char *at, const char *what);
+
+/* The same, unless it is named already. */
 void not_run_once(struct reader *r, const char *at, const char *what);
 
 /* "unknown WHAT 'found'; did you mean …?" or "…; expected one of a, b"; `known` ends with NULL. */
@@ -124,7 +127,8 @@ void check_repeated_keys(struct reader *r, const struct node *object);
 /* One key of an object: whether it is known, and where keys have any case, whether it stands there twice. */
 bool check_key(struct reader *r, const struct node *member, const char *const *known);
 
-/* A list with room for one entry more; NULL where the arena refuses. `n` is how many it holds now. */
+/* A list with room for one entry more; NULL where the arena refuses. `n` is how many it holds now. Its room is told
+ * from `n` alone, so all of it must have been added one by one through here. */
 void *list_grow(struct arena *a, void *list, size_t n, size_t each);
 void strs_add(struct arena *a, struct job_strs *strs, const char *s);
 void kvs_add(struct arena *a, struct job_kvs *kvs, const char *name, const char *value, bool secret);

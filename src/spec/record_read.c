@@ -254,19 +254,14 @@ static void read_unsupported(struct reader *r, const struct node *job_node)
 {
     static const char *const known[] = {"what", "at", NULL};
     struct node list = read_list(r, job_node, "unsupported");
-    size_t n = json_array_size(list.v), kept = 0;
-    struct unsupported *v = n ? arena_array(r->a, n, sizeof *v) : NULL;
-    for (size_t i = 0; v && i < n; i++) {
+    for (size_t i = 0; i < json_array_size(list.v); i++) {
         struct node item = node_item(&list, i);
         if (!expect_object(r, &item))
             continue;
         check_keys(r, &item, known);
-        struct unsupported u = {.what = need_str(r, &item, "what"), .at = read_str(r, &item, "at")};
-        if (u.what && u.at)
-            v[kept++] = u;
+        const char *what = need_str(r, &item, "what"), *at = read_str(r, &item, "at");
+        add_not_run(r, at ? at : "", what);
     }
-    r->unsupported.v = v;
-    r->unsupported.n = kept;
 }
 
 /* The record's `inputs` are those of all ops, in order. */

@@ -215,6 +215,50 @@ static void what_is_not_run_cannot_be_smuggled_in(void **state)
         "several ops");
 }
 
+/* What the record names, and what its ops add to that, in one list. */
+static void what_a_record_names_as_not_run_stays_in_order(void **state)
+{
+    (void)state;
+    enum { OPS = 40, MOST = 200 };
+    for (size_t n = 0; n < MOST + 20; n++) {
+        struct err err = ERR_INIT;
+        AUTO_BUF b;
+        buf_init(&b, TEXT_MAX);
+        buf_adds(&b, "{\"berth\": 1, \"job\": {\"type\": \"batch\", \"meta\": {\"m\": \"");
+        for (size_t i = 0; i < 20000; i++) /* fills the arena's first block: the list has one of its own */
+            buf_addc(&b, 'x');
+        buf_adds(&b, "\"}, \"unsupported\": [");
+        for (size_t i = 0; i < n; i++)
+            buf_addf(&b, "%s{\"what\": \"what %zu\", \"at\": \"at %zu\"}", i ? ", " : "", i, i);
+        buf_adds(&b, "], \"ops\": [");
+        for (size_t i = 0; i < OPS; i++)
+            buf_addf(&b,
+                     "%s{\"kind\": \"run\", \"id\": \"o%zu\", \"image\": \"i\", \"network\": \"none\", "
+                     "\"group\": \"g%zu\"}",
+                     i ? ", " : "", i, i);
+        buf_adds(&b, "]}}");
+        AUTO_JOB job = parse_record(buf_span(&b), NULL, &err);
+        if (!job)
+            fail_msg("%s", err.text);
+        assert_int_equal(job->unsupported_count, n + 1 + OPS < MOST ? n + 1 + OPS : MOST);
+        for (size_t i = 0; i < job->unsupported_count; i++) {
+            char what[64], at[64];
+            if (i < n) {
+                snprintf(what, sizeof what, "what %zu", i);
+                snprintf(at, sizeof at, "at %zu", i);
+            } else if (i == n) {
+                snprintf(what, sizeof what, "several ops");
+                snprintf(at, sizeof at, "ops");
+            } else {
+                snprintf(what, sizeof what, "execution group 'g%zu'", i - n - 1);
+                snprintf(at, sizeof at, "job.ops[%zu]", i - n - 1);
+            }
+            assert_string_equal(job->unsupported[i].what, what);
+            assert_string_equal(job->unsupported[i].at, at);
+        }
+    }
+}
+
 static void a_dry_run_reads_back(void **state)
 {
     (void)state;
@@ -277,6 +321,7 @@ int main(void)
         cmocka_unit_test(a_list_of_only_some_objects_pins_nothing),
         cmocka_unit_test(a_record_is_checked_like_any_file),
         cmocka_unit_test(what_is_not_run_cannot_be_smuggled_in),
+        cmocka_unit_test(what_a_record_names_as_not_run_stays_in_order),
         cmocka_unit_test(a_dry_run_reads_back),
         cmocka_unit_test(a_dry_run_shows_no_secret),
         cmocka_unit_test(what_bacalhau_has_no_words_for_is_an_error),
