@@ -76,6 +76,12 @@ void job_check(struct reader *r, const struct node *root, struct job *job)
     job->warning_count = r->warnings.n;
 }
 
+/* Parts that came later are not named; they may be what this list is searched for. */
+static bool list_is_full(const struct job *job)
+{
+    return job->unsupported_count >= SPEC_NOTES_MAX;
+}
+
 int spec_check_market(const struct job *job, struct err *err)
 {
     for (size_t i = 0; i < job->unsupported_count; i++) {
@@ -84,6 +90,9 @@ int spec_check_market(const struct job *job, struct err *err)
             return err_set(err, ERR_UNSUPPORTED, "%s: markets do not run this yet: %s%s%s", job->file, u->what,
                            *u->at ? ", at " : "", u->at);
     }
+    if (list_is_full(job))
+        return err_set(err, ERR_UNSUPPORTED, "%s: %d or more parts that markets may not run", job->file,
+                       SPEC_NOTES_MAX);
     return 0;
 }
 
@@ -107,6 +116,8 @@ int spec_override_publisher(struct job *job, struct span pub, struct err *err)
         return -1;
     if (job->publisher.kind == PUBLISH_S3MANAGED)
         return err_set(err, ERR_UNSUPPORTED, "not supported by `berth run`: %s", MANAGED);
+    if (list_is_full(job))
+        return 0; /* and remains refused */
     for (size_t i = 0; i < job->unsupported_count; i++)
         if (!str_eq(job->unsupported[i].what, MANAGED))
             job->unsupported[kept++] = job->unsupported[i];

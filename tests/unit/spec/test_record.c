@@ -259,6 +259,47 @@ static void what_a_record_names_as_not_run_stays_in_order(void **state)
     }
 }
 
+static void add_full_record(struct buf *b, const char *what, const char *more)
+{
+    buf_addf(b, "{\"berth\": 1, \"job\": {\"type\": \"batch\", %s, \"unsupported\": [", more);
+    for (size_t i = 0; i < 200; i++)
+        buf_addf(b, "%s{\"what\": \"%s\"}", i ? ", " : "", what);
+    buf_adds(b, "]}}");
+}
+
+/* What markets do run, named so often that there is no room left for what they do not. */
+static void a_full_list_hides_nothing_from_a_market(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT, market_err = ERR_INIT;
+    AUTO_BUF b;
+    buf_init(&b, TEXT_MAX);
+    add_full_record(&b, "Count above 1: several executions need a server",
+                    "\"count\": 2, \"ops\": [{\"kind\": \"run\", \"id\": \"a\", \"image\": \"i\", \"network\": "
+                    "\"http\", \"network_domains\": [\"h\"]}]");
+    AUTO_JOB job = parse_record(buf_span(&b), NULL, &err);
+    assert_non_null(job);
+    assert_int_equal(spec_check_market(job, &market_err), -1);
+    assert_int_equal(market_err.kind, ERR_UNSUPPORTED);
+}
+
+static void a_full_list_hides_nothing_from_another_publisher(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT, run_err = ERR_INIT;
+    AUTO_BUF b;
+    buf_init(&b, TEXT_MAX);
+    add_full_record(&b, "publisher s3managed: its upload is signed by a server",
+                    "\"count\": 2, \"publisher\": {\"kind\": \"s3managed\"}, \"ops\": [{\"kind\": \"run\", \"id\": "
+                    "\"a\", \"image\": \"i\", \"network\": \"none\"}]");
+    AUTO_JOB job = parse_record(buf_span(&b), NULL, &err);
+    if (!job)
+        fail_msg("%s", err.text);
+    assert_works(spec_override_publisher(job, SPAN_LIT("local"), &err), &err);
+    assert_int_equal(spec_check_runnable(job, &run_err), -1);
+    assert_int_equal(run_err.kind, ERR_UNSUPPORTED);
+}
+
 static void a_dry_run_reads_back(void **state)
 {
     (void)state;
@@ -322,6 +363,8 @@ int main(void)
         cmocka_unit_test(a_record_is_checked_like_any_file),
         cmocka_unit_test(what_is_not_run_cannot_be_smuggled_in),
         cmocka_unit_test(what_a_record_names_as_not_run_stays_in_order),
+        cmocka_unit_test(a_full_list_hides_nothing_from_a_market),
+        cmocka_unit_test(a_full_list_hides_nothing_from_another_publisher),
         cmocka_unit_test(a_dry_run_reads_back),
         cmocka_unit_test(a_dry_run_shows_no_secret),
         cmocka_unit_test(what_bacalhau_has_no_words_for_is_an_error),
