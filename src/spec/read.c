@@ -258,6 +258,8 @@ static bool is_known(const struct reader *r, const char *key, const char *const 
 static void check_repeated(struct reader *r, const struct node *n)
 {
     const char *first = NULL;
+    if (r->problems.found > SPEC_PROBLEMS_MAX) /* enough are told, and each costs a pass over the object */
+        return;
     find_any_case(n->up->v, n->key, &first);
     if (first && strcmp(first, n->key) != 0)
         problem(r, n, ERR_INVALID, "given twice, also as '%.*s'", SHOWN(span_of(first)));

@@ -198,6 +198,29 @@ static void hundreds_of_thousands_of_mistakes_end(void **state)
     assert_int_equal(outcome(buf_span(&b), &err), ERR_INVALID);
 }
 
+/* Each spelling that is told takes a look at every key: behind so many, only the first few may be. */
+static void many_spellings_of_one_key_among_many_others_end(void **state)
+{
+    (void)state;
+    static const char word[] = "environmentvariables";
+    struct err err = ERR_INIT;
+    AUTO_BUF b;
+    buf_init(&b, TEXT_MAX);
+    buf_adds(&b, "{\"Type\": \"batch\", \"Tasks\": [{\"Engine\": {\"Type\": \"docker\", \"Params\": {\"Image\": \"i\"");
+    for (int i = 0; i < 150000; i++)
+        buf_addf(&b, ",\"%x\":0", i);
+    for (unsigned i = 0; i < 70000; i++) {
+        buf_adds(&b, ",\"");
+        for (size_t k = 0; word[k]; k++)
+            buf_addc(&b, (char)(i >> k & 1 ? word[k] - 'a' + 'A' : word[k]));
+        buf_adds(&b, "\":0");
+    }
+    buf_adds(&b, "}}}]}");
+    assert_int_equal(outcome(buf_span(&b), &err), ERR_INVALID);
+    assert_non_null(strstr(err.text, "given twice, also as 'environmentvariables'"));
+    assert_non_null(strstr(err.text, " more"));
+}
+
 static void random_bytes_never_crash(void **state)
 {
     (void)state;
@@ -255,6 +278,7 @@ int main(void)
         cmocka_unit_test(wrong_types_anywhere_are_told),
         cmocka_unit_test(mistakes_are_all_told_up_to_twenty),
         cmocka_unit_test(hundreds_of_thousands_of_mistakes_end),
+        cmocka_unit_test(many_spellings_of_one_key_among_many_others_end),
         cmocka_unit_test(random_bytes_never_crash),
         cmocka_unit_test(no_secret_is_in_an_error_or_a_warning),
     };
