@@ -270,7 +270,7 @@ static void unknown_key(struct reader *r, const struct node *n, const char *cons
     size_t count = 0;
     while (known[count])
         count++;
-    if (r->problems.found > SPEC_PROBLEMS_MAX || r->warnings.n >= SPEC_NOTES_MAX)
+    if (r->lenient ? r->warnings.n >= SPEC_NOTES_MAX : r->problems.found > SPEC_PROBLEMS_MAX)
         return;
     const char *near = near_best(span_of(n->key), known, count);
     const char *before = near ? "; did you mean '" : "", *after = near ? "'?" : "";

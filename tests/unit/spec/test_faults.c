@@ -177,6 +177,18 @@ static void mistakes_are_all_told_up_to_twenty(void **state)
     assert_non_null(strstr(err.text, " more"));
 }
 
+static void no_number_of_warnings_hides_an_unknown_key(void **state)
+{
+    (void)state;
+    AUTO_BUF b;
+    buf_init(&b, TEXT_MAX);
+    buf_adds(&b, "{'version': '0.1', 'type': 'container', 'ops': [{'id': 'a', 'type': 'container/run', 'results': {");
+    for (int i = 0; i < 250; i++)
+        buf_addf(&b, "%s'r%d': {'regex': 'x', 'logType': ['stdin']}", i ? ", " : "", i);
+    buf_adds(&b, "}, 'args': {'image': 'i', 'comand': ['rm']}}]}");
+    must_be_invalid(buf_str(&b), "ops[0].args.comand: unknown key");
+}
+
 static void hundreds_of_thousands_of_mistakes_end(void **state)
 {
     (void)state;
@@ -277,6 +289,7 @@ int main(void)
         cmocka_unit_test(yaml_in_braces_is_read),
         cmocka_unit_test(wrong_types_anywhere_are_told),
         cmocka_unit_test(mistakes_are_all_told_up_to_twenty),
+        cmocka_unit_test(no_number_of_warnings_hides_an_unknown_key),
         cmocka_unit_test(hundreds_of_thousands_of_mistakes_end),
         cmocka_unit_test(many_spellings_of_one_key_among_many_others_end),
         cmocka_unit_test(random_bytes_never_crash),
