@@ -355,7 +355,7 @@ static const struct opt docker_options[] = {
 
 static int print_yaml(const struct job *job, struct err *err)
 {
-    AUTO_JSON j = spec_to_bacalhau(job, err);
+    AUTO_JSON j = spec_to_bacalhau(job, false, err);
     AUTO_BUF out;
     buf_init(&out, SPEC_FILE_MAX);
     if (!j)
@@ -403,7 +403,7 @@ static int post_it(struct cli *cli, const struct job *job, struct err *err)
 {
     const struct posting_opts o = {
         .market = d.market, .credentials = d.credentials, .wait = d.wait, .follow = d.follow, .id_only = d.id_only};
-    json_t *definition = spec_to_bacalhau(job, err);
+    json_t *definition = spec_to_bacalhau(job, true, err);
     return posting_send(cli, &o, definition, definition ? confidential_requires(job, err) : NULL, err);
 }
 

@@ -1,4 +1,4 @@
-/* The job in the words of a Bacalhau specification, for people to read and to keep (`--dry-run`). */
+/* The job in the words of a Bacalhau specification: for people to read and to keep (`--dry-run`), and for posting. */
 #include "spec/spec.h"
 #include "spec/value.h"
 
@@ -6,12 +6,13 @@
 
 struct render {
     json_t *into;
+    bool secrets; /* as they are, else hidden */
     struct err *err;
 };
 
 static struct render below(const struct render *r)
 {
-    return (struct render){json_object(), r->err};
+    return (struct render){json_object(), r->secrets, r->err};
 }
 
 static void put(const struct render *r, const char *key, json_t *value)
@@ -27,7 +28,7 @@ static void put_str(const struct render *r, const char *key, const char *value)
 
 static void put_secret(const struct render *r, const char *key, const char *value)
 {
-    put_str(r, key, value ? SECRET_SHOWN : NULL);
+    put_str(r, key, value && !r->secrets ? SECRET_SHOWN : value);
 }
 
 static void put_filled(const struct render *r, const char *key, json_t *value)
@@ -60,7 +61,7 @@ static void put_kvs(const struct render *r, const char *key, const struct job_kv
 {
     struct render map = below(r);
     for (size_t i = 0; i < kvs->n; i++)
-        put_str(&map, kvs->v[i].name, kvs->v[i].secret ? SECRET_SHOWN : kvs->v[i].value);
+        (kvs->v[i].secret ? put_secret : put_str)(&map, kvs->v[i].name, kvs->v[i].value);
     put_filled(r, key, map.into);
 }
 
@@ -112,7 +113,7 @@ static const char *render_source(const struct render *params, const struct input
         put_str(params, "Model", in->ollama.model);
         return "ollama";
     case SOURCE_URL:
-        put_str(params, "URL", in->url.presigned ? SECRET_SHOWN : in->url.url);
+        (in->url.presigned ? put_secret : put_str)(params, "URL", in->url.url);
         return "urlDownload";
     case SOURCE_PRESIGNED:
         put_secret(params, "PreSignedURL", in->url.url);
@@ -251,14 +252,14 @@ static void put_constraints(const struct render *r, const struct job *job)
     put_filled(r, "Constraints", list);
 }
 
-json_t *spec_to_bacalhau(const struct job *job, struct err *err)
+json_t *spec_to_bacalhau(const struct job *job, bool secrets, struct err *err)
 {
     if (job->op_count != 1) {
         err_set(err, ERR_UNSUPPORTED, "a Bacalhau specification has one task, this job has %zu ops", job->op_count);
         return NULL;
     }
     AUTO_JSON root = json_object();
-    const struct render r = {root, err};
+    const struct render r = {root, secrets, err};
     put_str(&r, "Name", job->name);
     put_str(&r, "Type", str_eq(job->type, "ops") ? "ops" : "batch");
     json_put_u64(root, "Count", job->count, err);

@@ -67,9 +67,9 @@ int spec_from_docker_run(const struct spec_docker_run *r, struct job **out, stru
  * secret is written as {"secret": NAME}; reading it back needs "NAME=value" among the vars. Owned. */
 json_t *spec_to_json(const struct job *job, struct err *err);
 
-/* The job as a Bacalhau specification (`--dry-run`), secrets as "***". Owned. UNSUPPORTED where that format has no
- * words for a part of it (several ops, a Nosana `url`). */
-json_t *spec_to_bacalhau(const struct job *job, struct err *err);
+/* The job as a Bacalhau specification, secrets as they are (to be posted) or as "***" (to be shown). Owned. UNSUPPORTED
+ * where that format has no words for a part of it (several ops, a Nosana `url`). */
+json_t *spec_to_bacalhau(const struct job *job, bool secrets, struct err *err);
 
 /* -1 with ERR_UNSUPPORTED, the name and place of the first thing that `berth run` does not do. */
 int spec_check_runnable(const struct job *job, struct err *err);

@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     must(job || (err_is_set(&err) && err.text[0]));
     if (job) {
         check_record(job);
-        AUTO_JSON dry = spec_to_bacalhau(job, &dry_err);
+        AUTO_JSON dry = spec_to_bacalhau(job, false, &dry_err);
         must(dry || dry_err.text[0]);
     }
     must(spec_parse_required(text, &opts, &required, &required_err) == 0 || required_err.text[0]);

@@ -1,6 +1,7 @@
 """A market as people use it: berth devstack, and the commands that post, watch, stop and get, on a real engine and real S3."""
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pty
@@ -196,6 +197,22 @@ def test_a_posted_image_gets_the_credentials_that_it_is_given(stack, s3):
     assert stack(*run, "localhost/busybox:latest", "true").code == 125
     done = stack(*run, "--credentials", "env", "localhost/busybox:latest", "sh", "-c", "cat /in/* 2>/dev/null || cat /in", env=keys)
     assert (done.code, done.text) == (0, "mine"), done
+
+
+def test_a_posted_image_gets_its_secrets_and_nobody_is_shown_them(stack, s3):
+    canary, bucket = "POSTEDCANARY4712", s3.bucket()
+    s3.put(bucket, "private/w.txt", b"signed for")
+    url = s3.client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "private/w.txt"})
+    signature = url.partition("Signature=")[2].partition("&")[0]
+    done = stack("docker", "run", "-m", "dev", "--follow", "-e", f"HF_TOKEN={canary}", "-i", f"{url}:/in", "localhost/busybox:latest", "sh", "-c",
+                 "printf %s $HF_TOKEN | sha256sum; cat /in/* 2>/dev/null || cat /in")
+    assert done.code == 0 and done.text == hashlib.sha256(canary.encode()).hexdigest() + "  -\nsigned for", done
+    job_id = done.errors.split("posted ")[1].split()[0]
+    shown = [stack("job", command, job_id, "--json") for command in ("describe", "history", "logs")]
+    for secret in (canary, signature):
+        assert not any(secret in said.text + said.errors for said in (done, *shown))
+        for file in (stack.berth.cwd / "dev").rglob("*"):
+            assert not file.is_file() or secret.encode() not in file.read_bytes(), file
 
 
 @pytest.mark.parametrize("options, said", [

@@ -111,7 +111,7 @@ static int write_record(struct err *err)
 
 static int write_dry_run(struct err *err)
 {
-    AUTO_JSON spec = spec_to_bacalhau(written, err);
+    AUTO_JSON spec = spec_to_bacalhau(written, false, err);
     return spec ? 0 : -1;
 }
 

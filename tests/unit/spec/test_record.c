@@ -313,7 +313,7 @@ static void a_dry_run_reads_back(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         AUTO_JOB job = must_parse(texts[i]);
-        AUTO_JSON spec = spec_to_bacalhau(job, &err);
+        AUTO_JSON spec = spec_to_bacalhau(job, false, &err);
         AUTO_BUF yaml;
         buf_init(&yaml, TEXT_MAX);
         assert_non_null(spec);
@@ -326,16 +326,19 @@ static void a_dry_run_reads_back(void **state)
     }
 }
 
+#define WITH_SECRETS                                                                                                   \
+    BACALHAU("", "    Env: {API_KEY: " CANARY                                                                          \
+                 "}\n    InputSources:\n      - {Target: /a, Source: {Type: huggingface, Params: "                     \
+                 "{Repo: o/n, AccessToken: " CANARY "}}}\n      - {Target: /b, Source: {Type: s3PreSigned, Params: "   \
+                 "{PreSignedURL: \"https://h/?x=" CANARY "\"}}}\n      - {Target: /c, Source: {Type: urlDownload, "    \
+                 "Params: {URL: \"https://h/c?X-Amz-Signature=" CANARY "\"}}}\n")
+
 static void a_dry_run_shows_no_secret(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    AUTO_JOB job = must_parse(
-        BACALHAU("", "    Env: {API_KEY: " CANARY
-                     "}\n    InputSources:\n      - {Target: /a, Source: {Type: huggingface, Params: "
-                     "{Repo: o/n, AccessToken: " CANARY "}}}\n      - {Target: /b, Source: {Type: s3PreSigned, Params: "
-                     "{PreSignedURL: \"https://h/?x=" CANARY "\"}}}\n"));
-    AUTO_JSON spec = spec_to_bacalhau(job, &err);
+    AUTO_JOB job = must_parse(WITH_SECRETS);
+    AUTO_JSON spec = spec_to_bacalhau(job, false, &err);
     AUTO_BUF text;
     buf_init(&text, TEXT_MAX);
     assert_works(json_write(spec, false, &text, &err), &err);
@@ -343,12 +346,28 @@ static void a_dry_run_shows_no_secret(void **state)
     assert_non_null(strstr(buf_str(&text), "***"));
 }
 
+static void what_is_posted_has_its_secrets(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO_JOB job = must_parse(WITH_SECRETS);
+    AUTO_JSON spec = spec_to_bacalhau(job, true, &err);
+    AUTO_BUF text;
+    buf_init(&text, TEXT_MAX);
+    assert_works(json_write(spec, false, &text, &err), &err);
+    AUTO_JOB again = must_parse(buf_str(&text));
+    assert_string_equal(again->ops[0].env.v[0].value, CANARY);
+    assert_string_equal(again->ops[0].inputs[0].hf.access_token, CANARY);
+    assert_string_equal(again->ops[0].inputs[1].url.url, "https://h/?x=" CANARY);
+    assert_string_equal(again->ops[0].inputs[2].url.url, "https://h/c?X-Amz-Signature=" CANARY);
+}
+
 static void what_bacalhau_has_no_words_for_is_an_error(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
     AUTO_JOB job = must_parse(NOSANA_RESOURCE("{'type': 'S3', 'url': 'https://h/x', 'target': '/a'}"));
-    assert_null(spec_to_bacalhau(job, &err));
+    assert_null(spec_to_bacalhau(job, false, &err));
     assert_int_equal(err.kind, ERR_UNSUPPORTED);
 }
 
@@ -367,6 +386,7 @@ int main(void)
         cmocka_unit_test(a_full_list_hides_nothing_from_another_publisher),
         cmocka_unit_test(a_dry_run_reads_back),
         cmocka_unit_test(a_dry_run_shows_no_secret),
+        cmocka_unit_test(what_is_posted_has_its_secrets),
         cmocka_unit_test(what_bacalhau_has_no_words_for_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
