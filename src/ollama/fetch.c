@@ -8,8 +8,9 @@
 struct ollama_fetch {
     struct ollama *o;
     char hex[DIGEST_HEX_MAX];
-    unsigned number; /* of the token that was sent last */
-    unsigned denied;
+    unsigned number;      /* of the token that was sent last */
+    unsigned denied;      /* tokens in a row, each once: all parts under way meet the end of the same one */
+    unsigned denied_next; /* the first number that is not among them */
 };
 
 int ollama_fetch_new(struct ollama_fetch **out, struct ollama *o, const struct ollama_blob *blob, struct err *err)
@@ -47,9 +48,15 @@ static enum xfer_verdict fetch_judge(void *ctx, const struct xfer_head *head, st
 {
     struct ollama_fetch *f = ctx;
     (void)want; /* the manifest's digest stands */
-    if (head->status >= 200 && head->status < 300)
+    if (head->status >= 200 && head->status < 300) {
+        f->denied = 0;
         return XFER_ACCEPT;
-    if (head->status == 401 && f->denied++ < DENIALS_MAX && ollama_note_challenge(f->o, head->http, err) == 0)
+    }
+    if (head->status == 401 && f->number >= f->denied_next) {
+        f->denied_next = f->number + 1;
+        f->denied++;
+    }
+    if (head->status == 401 && f->denied <= DENIALS_MAX && ollama_note_challenge(f->o, head->http, err) == 0)
         return XFER_REFRESH;
     char what[DIGEST_HEX_MAX + 16];
     snprintf(what, sizeof what, "blob sha256:%.12s…", f->hex);

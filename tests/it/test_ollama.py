@@ -182,6 +182,37 @@ def test_a_token_that_expires_while_blobs_come_is_renewed(berth, server):
     assert [r.headers["authorization"] for r in server.asked() if r.path.endswith(digest(CONFIG))] == ["Bearer one", "Bearer two"]
 
 
+def in_parts(server, data, **rule):
+    """A model of one blob that takes ranges; the registry has no end of tokens, and denies what the rule says."""
+    layers = {"application/vnd.ollama.image.model": data}
+    challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="reg"'}
+    serve(server, blobs=[CONFIG], manifest=manifest_of(layers))
+    server.page("/token", (200, lambda _: json.dumps({"token": f"t{len(server.asked(op='page'))}"}), {}))
+    server.bucket("v2", public=True)
+    server.put("v2", f"library/tiny/blobs/{digest(data)}", data)
+    server.rule(op="get", status=401, headers=challenge, **rule)
+
+
+def test_all_parts_may_meet_the_end_of_one_token(berth, server):
+    data = os.urandom(6 * PART)
+    in_parts(server, data, nth=[1, 2, 3, 4], hold="four are under way")
+    process = berth.start("fetch", "--no-progress", f"ollama://{server.authority}/tiny", "out")
+    server.wait(lambda: len(server.asked(op="get")) >= 4)
+    server.release("four are under way")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert got(berth)[f"blobs/{digest(data).replace(':', '-')}"] == data
+    assert 1 <= len([r for r in server.asked() if r.path == "/token"]) <= 4
+
+
+def test_a_blob_may_take_longer_than_many_tokens_last(berth, server):
+    data = os.urandom(8 * PART)
+    in_parts(server, data, nth=[2, 4, 6, 8, 10, 12])
+    result = fetch(berth, f"{server.authority}/tiny")
+    assert result.code == 0 and got(berth)[f"blobs/{digest(data).replace(':', '-')}"] == data, result
+    assert len([r for r in server.asked(op="get") if r.path.endswith(digest(data))]) >= 14
+
+
 def test_a_registry_that_wants_a_login_says_so(berth, server):
     server.page("/v2/library/tiny/manifests/latest", (401, "", {"WWW-Authenticate": 'Basic realm="x"'}))
     result = fetch(berth, f"{server.authority}/tiny")
