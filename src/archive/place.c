@@ -128,12 +128,9 @@ int place_hard_link(struct place *p, const char *path, const char *target, struc
     const char *name, *target_name;
     if (str_eq(path, target))
         return 0;
-    int target_folder = open_parent(p, target, &target_name, err);
-    if (target_folder < 0)
+    if (open_parent(p, target, &target_name, err) < 0)
         return -1;
-    AUTO_FD from = fcntl(target_folder, F_DUPFD_CLOEXEC, 0); /* the next line closes the original */
-    if (from < 0)
-        return err_sys(err, "link \"%s\"", path);
+    AUTO_FD from = fd_take(&p->parent_fd); /* the next line would close it */
     int parent = open_parent(p, path, &name, err);
     if (parent < 0 || clear_way(parent, name, path, err) < 0)
         return -1;

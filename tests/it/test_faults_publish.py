@@ -6,8 +6,10 @@ import hashlib
 import io
 import json
 import os
+import pathlib
 import random
 import signal
+import subprocess
 import tarfile
 
 import pytest
@@ -458,6 +460,58 @@ def test_F29_a_result_that_is_not_what_was_published_is_refused(berth, server):
     wrong = "0" * 64
     done = berth("job", "get", "-d", "got", f"src=s3://b/r/x.tar.gz,opt=endpoint={server.url},opt=checksum-256={wrong}", env=KEYS)
     assert done.code == 1 and not (berth.cwd / "got").exists(), done
+
+
+def rich_folder(root):
+    """One of each kind that tar knows how to store, and that berth unpacks."""
+    (root / "deep" / "l" / ("n" * 200)).mkdir(parents=True)
+    (root / "script").write_text("#!/bin/sh\n")
+    (root / "script").chmod(0o751)
+    (root / "empty").touch()
+    (root / "deep" / "l" / ("n" * 200) / ("m" * 200)).write_text("a long name")
+    (root / "ä \u4e16").write_text("a name in UTF-8")
+    (root / "big.bin").write_bytes(os.urandom(3 << 20))
+    with open(root / "holes.bin", "wb") as f:
+        for at in range(0, 16 << 20, 1 << 20):
+            f.seek(at)
+            f.write(b"x" * 4096)
+        f.truncate(20 << 20)
+    for i in range(300):
+        (root / "deep" / f"{i}").write_text(f"{i}")
+    (root / "link").symlink_to("deep/l")
+    (root / "deep" / "link to a long name").symlink_to(pathlib.Path("l", "n" * 200, "m" * 200))
+    os.link(root / "script", root / "hard")
+    os.link(root / "deep" / "1", root / "deep" / "another 1")
+    os.link(root / "deep" / "1", root / "deep" / "l" / "a third 1")
+    os.link(root / "deep" / "l" / ("n" * 200) / ("m" * 200), root / "hard link to a long name")
+    os.utime(root / "empty", ns=(0, 1_234_567_890_123_456_789))
+
+
+def told(root):
+    """{path: what there is to know of it}"""
+    def of(p):
+        st = p.lstat()
+        if p.is_symlink():
+            return os.readlink(p)
+        if p.is_dir():
+            return "folder"
+        return (hashlib.sha256(p.read_bytes()).digest(), st.st_mode, st.st_nlink, int(st.st_mtime))
+    return {str(p.relative_to(root)): of(p) for p in root.rglob("*")}
+
+
+@pytest.mark.parametrize("flags", ["--format=gnu", "--format=gnu --sparse", "--format=pax", "--format=pax --sparse --sparse-version=0.0",
+                                   "--format=pax --sparse --sparse-version=0.1", "--format=pax --sparse --sparse-version=1.0"])
+def test_what_tar_packs_is_got_whole(berth, server, flags):
+    """Hard links, long names, holes: whoever unpacks them has few system calls to do it with."""
+    root = berth.cwd / "rich"
+    root.mkdir()
+    rich_folder(root)
+    packed = subprocess.run(["tar", "-cz", *flags.split(), "-C", root, "."], stdout=subprocess.PIPE, check=True).stdout
+    server.put("b", "r/x.tar.gz", packed)
+    done = get(berth, server)
+    assert done.code == 0 and told(berth.cwd / "got") == told(root), done
+    blocks = (berth.cwd / "got/holes.bin").stat().st_blocks * 512
+    assert blocks < 4 << 20 if "--sparse" in flags else blocks > 0
 
 
 def test_an_interrupted_get_is_taken_up_again(berth, server, bucket, folder):
