@@ -333,11 +333,32 @@ static json_t *parse_with(struct reader *r, struct span text, struct yaml_lines 
     return value;
 }
 
+/* libyaml also breaks lines at U+0085, U+2028 and U+2029, whose last bytes these are. */
+static bool ends_line(char c)
+{
+    return memchr("\n\r\x85\xa8\xa9", c, 5) != NULL;
+}
+
+/* libyaml compares each %TAG with all before it, in the midst of one call. Only a line begins with a directive. */
+static int check_directives(struct span text, struct err *err)
+{
+    static const char tag[] = "%TAG";
+    size_t found = 0, n = strlen(tag);
+    const char *end = text.p + text.n;
+    for (const char *at = text.p; at < end && (at = memmem(at, (size_t)(end - at), tag, n)); at += n)
+        found += at == text.p || ends_line(at[-1]);
+    if (found <= YAML_DIRECTIVES_MAX)
+        return 0;
+    return err_set(err, ERR_INVALID, "more than %d %%TAG directives", YAML_DIRECTIVES_MAX);
+}
+
 json_t *yaml_parse(struct span text, struct yaml_lines **lines, struct err *err)
 {
     struct reader r = {0};
     if (lines)
         *lines = NULL;
+    if (check_directives(text, err) < 0)
+        return NULL;
     if (!yaml_parser_initialize(&r.parser)) {
         err_nomem(err);
         return NULL;

@@ -142,6 +142,35 @@ static void alias_bombs_are_stopped(void **state)
     assert_refused(buf_str(&bomb), "more than 1000 anchors");
 }
 
+/* With fewer than would take minutes where they are not stopped. */
+static void directive_bombs_are_stopped(void **state)
+{
+    (void)state;
+    static const char *const breaks[] = {"\n", "\r", "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
+    AUTO_BUF bomb;
+    buf_init(&bomb, 1 << 20);
+    for (size_t b = 0; b < ARRAY_LEN(breaks); b++) {
+        buf_reset(&bomb);
+        for (unsigned i = 0; i <= YAML_DIRECTIVES_MAX; i++)
+            buf_addf(&bomb, "%%TAG !%x! a%s", i, breaks[b]);
+        buf_adds(&bomb, "--- a\n");
+        assert_refused(buf_str(&bomb), "more than 100 %TAG");
+    }
+    buf_reset(&bomb);
+    for (unsigned i = 0; i < YAML_DIRECTIVES_MAX; i++)
+        buf_addf(&bomb, "%%TAG !%x! a\n", i);
+    buf_adds(&bomb, "--- a\n");
+    assert_means(buf_str(&bomb), "\"a\"");
+    buf_reset(&bomb);
+    for (unsigned i = 0; i < 2 * YAML_DIRECTIVES_MAX; i++)
+        buf_addf(&bomb, "- echo %%TAG\n");
+    struct err err = ERR_INIT;
+    json_t *value = yaml_parse(buf_span(&bomb), NULL, &err);
+    assert_int_equal(json_array_size(value), 2 * YAML_DIRECTIVES_MAX);
+    json_decref(value);
+    assert_means("%YAML 1.1\n%TAG ! tag:yaml.org,2002:\n--- !str 1\n", "\"1\"");
+}
+
 static void nesting_through_brackets_and_aliases_is_bounded(void **state)
 {
     (void)state;
@@ -359,6 +388,7 @@ int main(void)
         cmocka_unit_test(broken_yaml_names_its_line),
         cmocka_unit_test(aliases_repeat_their_anchor),
         cmocka_unit_test(alias_bombs_are_stopped),
+        cmocka_unit_test(directive_bombs_are_stopped),
         cmocka_unit_test(nesting_through_brackets_and_aliases_is_bounded),
         cmocka_unit_test(the_number_of_values_is_bounded),
         cmocka_unit_test(every_value_knows_its_line),
