@@ -35,6 +35,12 @@ static bool looks_like_record(struct span text)
     return span_starts(skip_blank((struct span){s.p + 1, s.n - 1}), SPAN_LIT("\"berth\""));
 }
 
+/* Whether its text will look like a record, whose braces nobody expands. */
+static bool is_record(const json_t *root)
+{
+    return str_eq(json_object_iter_key(json_object_iter((json_t *)root)), "berth");
+}
+
 static int parse_text(struct document *d, struct span text, struct err *err)
 {
     struct reader *r = &d->reader;
@@ -116,7 +122,7 @@ json_t *spec_read(struct span text, const struct spec_opts *opts, struct err *er
     struct document d;
     json_t *root = NULL;
     if (document_open(&d, text, opts, err) == 0) {
-        root = json_deep_copy(d.root);
+        root = is_record(d.root) ? json_deep_copy(d.root) : template_quoted(d.root, err);
         if (!root)
             err_nomem(err);
     }

@@ -1,5 +1,6 @@
 /* The job in the words of a Bacalhau specification: for people to read and to keep (`--dry-run`), and for posting. */
 #include "spec/spec.h"
+#include "spec/template.h"
 #include "spec/value.h"
 
 #define SECRET_SHOWN "***"
@@ -272,5 +273,5 @@ json_t *spec_to_bacalhau(const struct job *job, bool secrets, struct err *err)
     json_t *tasks = json_array();
     append(&r, tasks, task_json(&r, job, &job->ops[0]));
     put(&r, "Tasks", tasks);
-    return err_is_set(err) ? NULL : json_incref(root);
+    return err_is_set(err) ? NULL : template_quoted(root, err);
 }

@@ -29,8 +29,8 @@ enum spec_root spec_root_of(const json_t *document);
 int spec_parse(struct span text, const struct spec_opts *opts, struct job **out, struct err *err);
 void job_free(struct job *job);
 
-/* A document as a value, templates filled in and nothing checked; for handing it on. Owned; holds secrets where it
- * does.
+/* A document as a value, templates filled in and nothing checked; for handing it on: where braces were meant or came by
+ * a -V value they are quoted, so that its JSON, parsed again, is the same document. Owned; holds secrets where it does.
  */
 json_t *spec_read(struct span text, const struct spec_opts *opts, struct err *err);
 
@@ -67,8 +67,8 @@ int spec_from_docker_run(const struct spec_docker_run *r, struct job **out, stru
  * secret is written as {"secret": NAME}; reading it back needs "NAME=value" among the vars. Owned. */
 json_t *spec_to_json(const struct job *job, struct err *err);
 
-/* The job as a Bacalhau specification, secrets as they are (to be posted) or as "***" (to be shown). Owned. UNSUPPORTED
- * where that format has no words for a part of it (several ops, a Nosana `url`). */
+/* The job as a Bacalhau specification, secrets as they are (to be posted) or as "***" (to be shown), and braces quoted.
+ * Owned. UNSUPPORTED where that format has no words for a part of it (several ops, a Nosana `url`). */
 json_t *spec_to_bacalhau(const struct job *job, bool secrets, struct err *err);
 
 /* -1 with ERR_UNSUPPORTED, the name and place of the first thing that `berth run` does not do. */

@@ -162,3 +162,68 @@ int template_expand(struct reader *r, struct span text, struct buf *out, struct 
     }
     return buf_check(out, "the job file with its template values", err);
 }
+
+/* Owned: the text with "{{" as {{`{{`}}. */
+static json_t *quoted_text(struct span text, struct err *err)
+{
+    static const char braces[] = "{{", quoted[] = "{{`{{`}}";
+    AUTO_BUF out;
+    buf_init(&out, text.n / strlen(braces) * strlen(quoted) + strlen(quoted));
+    const char *open;
+    while (text.n && (open = memmem(text.p, text.n, braces, strlen(braces)))) {
+        buf_add(&out, text.p, (size_t)(open - text.p));
+        buf_adds(&out, quoted);
+        const char *rest = open + strlen(braces);
+        text = (struct span){rest, (size_t)(text.p + text.n - rest)};
+    }
+    buf_add_span(&out, text);
+    if (buf_check(&out, "the text with its braces quoted", err) < 0)
+        return NULL;
+    json_t *s = json_stringn(buf_str(&out), out.n);
+    mem_wipe(out.p, out.n); /* it may be a secret */
+    if (!s)
+        err_nomem(err);
+    return s;
+}
+
+static json_t *quoted_value(const json_t *value, struct err *err);
+
+static int add_member(json_t *object, const char *key, const json_t *value, struct err *err)
+{
+    AUTO_JSON name = quoted_text(span_of(key), err);
+    AUTO_JSON copy = name ? quoted_value(value, err) : NULL;
+    if (!copy)
+        return -1;
+    return json_put(object, json_string_value(name), json_incref(copy), err);
+}
+
+static json_t *quoted_value(const json_t *value, struct err *err)
+{
+    if (json_is_string(value))
+        return quoted_text((struct span){json_string_value(value), json_string_length(value)}, err);
+    AUTO_JSON copy = json_is_object(value)  ? json_object()
+                     : json_is_array(value) ? json_array()
+                                            : json_copy((json_t *)value);
+    const char *key;
+    json_t *member;
+    if (!copy)
+        err_nomem(err);
+    json_object_foreach((json_t *)value, key, member)
+    {
+        if (add_member(copy, key, member, err) < 0)
+            return NULL;
+    }
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        json_t *item = quoted_value(json_array_get(value, i), err);
+        if (!item)
+            return NULL;
+        if (json_array_append_new(copy, item) < 0)
+            err_nomem(err);
+    }
+    return err_is_set(err) ? NULL : json_incref(copy);
+}
+
+json_t *template_quoted(const json_t *document, struct err *err)
+{
+    return quoted_value(document, err);
+}

@@ -12,4 +12,8 @@
 /* Missing values and bad expressions become problems of the reader. -1 only for ERR_LIMIT and ERR_NOMEM. */
 int template_expand(struct reader *r, struct span text, struct buf *out, struct err *err);
 
+/* A copy of a document of the same values whose text, expanded, gives them back: two braces in any string or key are
+ * quoted. Owned. */
+json_t *template_quoted(const json_t *document, struct err *err);
+
 #endif

@@ -166,13 +166,14 @@ Name: templated
 Type: batch
 Tasks:
   - Name: main
-    Engine: {Type: docker, Params: {Image: "localhost/busybox:latest", Entrypoint: [/bin/sh, -c], Parameters: ["echo {{.word}}"]}}
+    Engine: {Type: docker, Params: {Image: "localhost/busybox:latest", Entrypoint: [/bin/sh, -c], Parameters: ["echo '{{.word}}' '{{`{{`}}.Id}}'"]}}
     Network: {Type: None}
 """, "templated.yaml")
     missing = stack("job", "post", "--file", job, "--market", "dev")
     assert missing.code == 125 and "word" in missing.errors
-    done = stack("job", "post", "--file", job, "--market", "dev", "-V", "word=filled", "--follow")
-    assert done.code == 0 and done.text == "filled\n"
+    done = stack("job", "post", "--file", job, "--market", "dev", "-V", "word=filled {{.not}}", "--follow")
+    assert done.code == 0 and done.text == "filled {{.not}} {{.Id}}\n", done
+    assert stack("docker", "run", "-m", "dev", "--follow", "localhost/busybox:latest", "echo", "{{.x}}").text == "{{.x}}\n"
 
 
 def test_an_image_is_run_in_a_market_without_a_job_file(stack, s3, public):

@@ -547,6 +547,12 @@ def test_a_dry_run_prints_yaml_that_runs(berth, one_engine, s3, bucket):
     assert tree(berth.cwd / "results/outputs") == {"out/f": b"kept\n"} and record(berth.cwd / "results")["job"]["name"] == "mine"
 
 
+def test_a_dry_run_keeps_braces(berth):
+    dry = berth("docker", "run", "--dry-run", "ubuntu", "echo", "{{.x}}")
+    again = berth("validate", "--strict", berth.job(dry.text, "job.yaml"))
+    assert dry.code == 0 and again.code == 0, (dry, again)
+
+
 @pytest.mark.parametrize("words, hint", [(["-i", "ftp://x/y", IMAGE], "ftp"), (["-i", "s3://", IMAGE], "bucket"), (["-o", "noname", IMAGE], "noname"),
                                          ([], "IMAGE"), (["--network", "host", IMAGE], "none")])
 def test_wrong_imperative_words_are_named(berth, words, hint):

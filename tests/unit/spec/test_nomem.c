@@ -72,6 +72,12 @@ static int parse_required(struct err *err)
     return rc;
 }
 
+static int hand_on(struct err *err)
+{
+    AUTO_JSON document = spec_read(SPAN_LIT("a: [b, {c: '{{`{{`}}'}]\n"), &opts, err);
+    return document ? 0 : -1;
+}
+
 static int build(struct err *err)
 {
     char in[] = "hf://o/n@r/f", out[] = "o:/o", env[] = "A=b", label[] = "l", constraint[] = "k=v";
@@ -123,6 +129,7 @@ static void running_out_of_memory_is_an_error_everywhere(void **state)
     sweep(parse_mistakes, ERR_INVALID);
     sweep(parse_no_job, ERR_INVALID);
     sweep(parse_required, ERR_NONE);
+    sweep(hand_on, ERR_NONE);
     sweep(build, ERR_NONE);
     sweep(divide, ERR_NONE);
     written =

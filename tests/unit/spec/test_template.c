@@ -101,6 +101,79 @@ static void a_value_is_name_and_value(void **state)
     }
 }
 
+/* The file's first parameter as who gets the document finds it: parsed here, handed on as JSON, and parsed there. */
+static void must_arrive(const char *text, const char *const *vars, const char *wanted)
+{
+    struct err err = ERR_INIT;
+    AUTO_BUF json;
+    buf_init(&json, TEXT_MAX);
+    const struct spec_opts opts = {.file = "job", .vars = vars};
+    AUTO_JSON document = spec_read(span_of(text), &opts, &err);
+    if (!document)
+        fail_msg("%s: %s", text, err.text);
+    assert_works(json_write(document, false, &json, &err), &err);
+    const struct spec_opts there = {.file = "there"};
+    struct job *parsed = NULL;
+    assert_works(spec_parse(buf_span(&json), &there, &parsed, &err), &err);
+    AUTO_JOB job = parsed;
+    assert_string_equal(job->ops[0].command.v[0], wanted);
+}
+
+#define PARAMETER(text) BACALHAU("", "        Parameters: ['" text "']\n")
+
+static void what_is_handed_on_is_expanded_only_once(void **state)
+{
+    (void)state;
+    static const char *const vars[] = {"v={{.x}}{{`y`}}", NULL};
+    must_arrive(PARAMETER("{{`{{`}}.Id}}"), NULL, "{{.Id}}");
+    must_arrive(PARAMETER("<{{.v}}>"), vars, "<{{.x}}{{`y`}}>");
+    must_arrive(PARAMETER("{{`{{{{{`}}"), NULL, "{{{{{");
+    must_arrive(PARAMETER("{ } }}"), NULL, "{ } }}");
+    must_arrive("{\"berth\": 1, \"job\": {\"type\": \"batch\", \"ops\": [{\"kind\": \"run\", \"id\": \"a\", \"image\": "
+                "\"i\", \"network\": \"none\", \"command\": [\"{{.x}}\"]}]}}",
+                NULL, "{{.x}}");
+}
+
+static void keys_are_handed_on_with_their_braces(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    const struct spec_opts opts = {.file = "job"};
+    AUTO_JSON document = spec_read(SPAN_LIT("{\"a{{`{{`}}\": [1, null, {\"b\": true}]}"), &opts, &err);
+    AUTO_JSON wanted = json_loads("{\"a{{`{{`}}\": [1, null, {\"b\": true}]}", 0, NULL);
+    assert_true(json_equal(document, wanted));
+}
+
+static void a_dry_run_with_braces_reads_back(void **state)
+{
+    (void)state;
+    static const char *const command[] = {"echo", "{{.x}}", "{{`", NULL};
+    char env[] = "A={{.Id}}", *envs[] = {env, NULL};
+    const struct strv env_list = {envs, 1};
+    const struct spec_docker_run run = {.image = "ubuntu", .command = command, .env = &env_list};
+    struct err err = ERR_INIT;
+    struct job *built = NULL;
+    assert_works(spec_from_docker_run(&run, &built, &err), &err);
+    AUTO_JOB job = built;
+    AUTO_JSON spec = spec_to_bacalhau(job, false, &err);
+    AUTO_BUF yaml, json;
+    buf_init(&yaml, TEXT_MAX);
+    buf_init(&json, TEXT_MAX);
+    assert_non_null(spec);
+    assert_works(yaml_write(spec, &yaml, &err), &err);
+    assert_works(json_write(spec, false, &json, &err), &err);
+    const struct spec_opts opts = {.file = "again"};
+    const struct span texts[] = {buf_span(&yaml), buf_span(&json)};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct job *parsed = NULL;
+        assert_works(spec_parse(texts[i], &opts, &parsed, &err), &err);
+        AUTO_JOB again = parsed;
+        assert_string_equal(again->ops[0].command.v[1], "{{.x}}");
+        assert_string_equal(again->ops[0].command.v[2], "{{`");
+        assert_string_equal(again->ops[0].env.v[0].value, "{{.Id}}");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +183,9 @@ int main(void)
         cmocka_unit_test(templates_work_in_json_with_escaped_quotes),
         cmocka_unit_test(a_value_nothing_asks_for_is_a_warning),
         cmocka_unit_test(a_value_is_name_and_value),
+        cmocka_unit_test(what_is_handed_on_is_expanded_only_once),
+        cmocka_unit_test(keys_are_handed_on_with_their_braces),
+        cmocka_unit_test(a_dry_run_with_braces_reads_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
