@@ -6,9 +6,10 @@
 
 /* Ceilings on what one job may hold; the searches for duplicates below are quadratic. */
 #define JOB_OPS_MAX     256
-#define JOB_INPUTS_MAX  4096 /* per op */
-#define JOB_OUTPUTS_MAX 256  /* per op */
-#define JOB_ENV_MAX     4096 /* per op */
+#define JOB_INPUTS_MAX  4096  /* per op */
+#define JOB_OUTPUTS_MAX 256   /* per op */
+#define JOB_ENV_MAX     4096  /* per op */
+#define JOB_ENV_ALL_MAX 16384 /* in all ops: each gets those of 'global' anew */
 
 void nosana_read(struct reader *r, const struct node *root, struct job *job);
 void bacalhau_read(struct reader *r, const struct node *root, struct job *job);

@@ -168,8 +168,8 @@ void env_set(struct reader *r, const struct node *n, struct job_kvs *env, const 
              bool secret)
 {
     struct err err = ERR_INIT;
-    if (!name || !value)
-        return; /* the arena has refused */
+    if (!name || !value || r->variables > JOB_ENV_ALL_MAX)
+        return; /* the arena has refused, or it is told that they are too many */
     if (value_env_name(span_of(name), &err) < 0) {
         problem_err(r, n, &err);
         return;
@@ -183,6 +183,8 @@ void env_set(struct reader *r, const struct node *n, struct job_kvs *env, const 
     }
     if (env->n >= JOB_ENV_MAX)
         problem(r, n, ERR_LIMIT, "more than %d environment variables", JOB_ENV_MAX);
+    else if (r->variables++ >= JOB_ENV_ALL_MAX)
+        problem(r, n, ERR_LIMIT, "more than %d environment variables in all ops", JOB_ENV_ALL_MAX);
     else
         kvs_add(r->a, env, name, value, secret);
 }

@@ -68,7 +68,11 @@ static void read_execution(struct reader *r, const struct node *op_node, struct 
     check_keys(r, &execution, known);
     refuse_member(r, &execution, "timeout", "a timeout of one op");
     op->group = read_given(r, &execution, "group");
-    op->depends_on = read_strs(r, &execution, "depends_on");
+    struct node depends = read_list(r, &execution, "depends_on");
+    if (json_array_size(depends.v) <= JOB_OPS_MAX)
+        op->depends_on = node_strs(r, &depends);
+    else
+        problem(r, &depends, ERR_LIMIT, "more than %d ops", JOB_OPS_MAX);
     if (read_bool(r, &execution, "stop_if_dependent_stops", false))
         not_run(r, &execution, "stop_if_dependent_stops");
 }

@@ -28,6 +28,7 @@ struct reader {
     bool any_case;                  /* keys match whatever their case */
     bool operators;                 /* %%operators%% may stand in values, as in Nosana's */
     bool lenient;                   /* Bacalhau: null is absent, unknown keys are warnings */
+    size_t variables;               /* of the environments of all ops so far */
     struct {
         struct buf text;
         unsigned found, shown;

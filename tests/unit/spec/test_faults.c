@@ -177,6 +177,37 @@ static void mistakes_are_all_told_up_to_twenty(void **state)
     assert_non_null(strstr(err.text, " more"));
 }
 
+/* One op's `depends_on`, and the environment that all have. */
+static void add_ops(struct buf *b, size_t ops, size_t depends, size_t env)
+{
+    buf_reset(b);
+    buf_adds(b, "{'version': '0.1', 'type': 'container', 'global': {'image': 'i', 'env': {");
+    for (size_t i = 0; i < env; i++)
+        buf_addf(b, "%s'E%zu': ''", i ? ", " : "", i);
+    buf_adds(b, "}}, 'ops': [{'id': 'first', 'type': 'container/run', 'args': {}, 'execution': {'depends_on': [");
+    for (size_t i = 0; i < depends; i++)
+        buf_addf(b, "%s'o1'", i ? ", " : "");
+    buf_adds(b, "]}}");
+    for (size_t i = 1; i < ops; i++)
+        buf_addf(b, ", {'id': 'o%zu', 'type': 'container/run', 'args': {}}", i);
+    buf_adds(b, "]}");
+}
+
+static void what_grows_with_the_number_of_ops_has_a_ceiling(void **state)
+{
+    (void)state;
+    AUTO_BUF b;
+    buf_init(&b, TEXT_MAX);
+    add_ops(&b, 256, 256, 64);
+    AUTO_JOB most = must_parse(buf_str(&b));
+    assert_int_equal(most->ops[255].env.n, 64);
+    assert_int_equal(most->ops[0].depends_on.n, 256);
+    add_ops(&b, 256, 0, 65);
+    must_fail(buf_str(&b), ERR_LIMIT, "more than 16384 environment variables in all ops");
+    add_ops(&b, 2, 257, 0);
+    must_fail(buf_str(&b), ERR_LIMIT, "ops[0].execution.depends_on: more than 256 ops");
+}
+
 static void no_number_of_warnings_hides_an_unknown_key(void **state)
 {
     (void)state;
@@ -289,6 +320,7 @@ int main(void)
         cmocka_unit_test(yaml_in_braces_is_read),
         cmocka_unit_test(wrong_types_anywhere_are_told),
         cmocka_unit_test(mistakes_are_all_told_up_to_twenty),
+        cmocka_unit_test(what_grows_with_the_number_of_ops_has_a_ceiling),
         cmocka_unit_test(no_number_of_warnings_hides_an_unknown_key),
         cmocka_unit_test(hundreds_of_thousands_of_mistakes_end),
         cmocka_unit_test(many_spellings_of_one_key_among_many_others_end),
