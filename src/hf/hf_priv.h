@@ -63,9 +63,12 @@ bool hf_renamed(const char *asked, const char *answered, enum hf_kind kind, char
 /* The commits of an answer and of the question must agree, and what it links to must be the file. */
 int hf_check_answer(const struct http_response *resp, const char *commit, const struct hf_file *f, struct err *err);
 
-/* Which of `files` (sorted by path) the names and patterns mean: true in `chosen`. ERR_NOTFOUND names the first that
- * means nothing, with near misses. Pure. */
-int hf_select(const struct hf_file *files, size_t n, const struct job_strs *wanted, bool *chosen, struct err *err);
+/* Which of `files` (in order) the names and patterns mean: true in `chosen`, which starts all false. ERR_NOTFOUND names
+ * the first that means nothing, with near misses; ERR_LIMIT: too many patterns, each of which costs a look at all
+ * files. */
+#define HF_PATTERNS_MAX 1000
+int hf_select(const struct hf_file *files, size_t n, const struct job_strs *wanted, const struct cancel *cancel,
+              bool *chosen, struct err *err);
 
 size_t hf_oid_bytes(const struct hf_file *f);
 
@@ -73,7 +76,10 @@ size_t hf_oid_bytes(const struct hf_file *f);
  * are the resolution's, sorted by path. ERR_PROTOCOL: one content with two sizes. Pure. */
 int hf_lay_out(const struct hf *hf, struct hf_resolution *r, struct hf_file *files, struct err *err);
 
-/* Sorted by path; ERR_REFUSED or ERR_PROTOCOL for what can't become a tree of files. Pure. */
+/* Sorted by path, which may be any text. ERR_PROTOCOL: one is there twice. Pure. */
 int hf_put_in_order(struct hf_file *files, size_t n, struct err *err);
+
+/* ERR_REFUSED where they can't become a tree of files. They stay in order. Pure. */
+int hf_check_paths(struct hf_file *files, size_t n, struct err *err);
 
 #endif

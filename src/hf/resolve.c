@@ -185,7 +185,7 @@ static int pick(struct resolving *v, struct err *err)
         return err_nomem(err);
     int rc = hf_put_in_order(v->files, v->n, err);
     if (rc == 0)
-        rc = hf_select(v->files, v->n, &v->hf->src->files, chosen, err);
+        rc = hf_select(v->files, v->n, &v->hf->src->files, v->hf->cancel, chosen, err);
     for (size_t i = 0; i < v->n && rc == 0; i++) {
         if (!chosen[i])
             continue;
@@ -194,7 +194,7 @@ static int pick(struct resolving *v, struct err *err)
             r->total_bytes = UINT64_MAX;
     }
     free(chosen);
-    if (rc < 0)
+    if (rc < 0 || hf_check_paths(v->files, r->file_count, err) < 0)
         return err_wrap(err, "%s", v->hf->src->repo);
     if (r->file_count == 0)
         return warn(v, "the repository holds no files at this revision: the folder is empty", err);

@@ -1,4 +1,4 @@
-/* Which files of a tree are meant, and whether they can lie in one folder. Pure. */
+/* Which files of a tree are meant, and whether these can lie in one folder. */
 #include "base/near.h"
 #include "base/path.h"
 #include "hf/glob.h"
@@ -29,16 +29,23 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const struct hf_file *)a)->path, ((const struct hf_file *)b)->path);
 }
 
+int hf_put_in_order(struct hf_file *files, size_t n, struct err *err)
+{
+    qsort(files, n, sizeof *files, by_path);
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(files[i - 1].path, files[i].path) == 0)
+            return err_set(err, ERR_PROTOCOL, "the tree lists '%.512s' twice", files[i].path);
+    return 0;
+}
+
 static int check_neighbours(const char *first, const char *second, struct err *err)
 {
-    if (strcmp(first, second) == 0)
-        return err_set(err, ERR_PROTOCOL, "the tree lists '%.512s' twice", first);
     if (path_is_below(span_of(second), span_of(first)))
         return err_set(err, ERR_REFUSED, "the tree holds '%.512s' as a file, and '%.512s' below it", first, second);
     return 0;
 }
 
-int hf_put_in_order(struct hf_file *files, size_t n, struct err *err)
+int hf_check_paths(struct hf_file *files, size_t n, struct err *err)
 {
     for (size_t i = 0; i < n; i++)
         if (path_check_relative(span_of(files[i].path), err) < 0)
@@ -53,22 +60,50 @@ int hf_put_in_order(struct hf_file *files, size_t n, struct err *err)
 
 /* ---- what is meant ---- */
 
-static bool choose_name(const struct hf_file *files, size_t n, const char *name, bool *chosen)
+struct choice {
+    const struct hf_file *files;
+    size_t n, left; /* not chosen yet */
+    bool *chosen;
+    const struct cancel *cancel;
+    unsigned patterns;
+};
+
+static void choose(struct choice *c, size_t i)
+{
+    c->left -= !c->chosen[i];
+    c->chosen[i] = true;
+}
+
+static bool choose_name(struct choice *c, const char *name)
 {
     const struct hf_file key = {.path = name};
-    const struct hf_file *hit = n ? bsearch(&key, files, n, sizeof *files, by_path) : NULL;
+    const struct hf_file *hit = c->n ? bsearch(&key, c->files, c->n, sizeof key, by_path) : NULL;
     if (hit)
-        chosen[hit - files] = true;
+        choose(c, (size_t)(hit - c->files));
     return hit != NULL;
 }
 
-static bool choose_pattern(const struct hf_file *files, size_t n, const char *pattern, bool *chosen)
+/* What is too long for a file is not compared either: it could cost minutes. It is meant, and refused. */
+static bool is_meant(struct span pattern, struct span path)
 {
-    bool any = false;
-    for (size_t i = 0; i < n; i++)
-        if (hf_glob_match(span_of(pattern), span_of(files[i].path)))
-            any = chosen[i] = true;
-    return any;
+    return path.n > PATH_SAFE_MAX || hf_glob_match(pattern, path);
+}
+
+/* Where nothing is left to choose, one match proves that the pattern means something. */
+static int choose_pattern(struct choice *c, const char *pattern, bool *found, struct err *err)
+{
+    *found = false;
+    if (++c->patterns > HF_PATTERNS_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d patterns in `files`", HF_PATTERNS_MAX);
+    for (size_t i = 0; i < c->n && (c->left > 0 || !*found); i++) {
+        if (cancel_check(c->cancel, err) < 0)
+            return -1;
+        if (!is_meant(span_of(pattern), span_of(c->files[i].path)))
+            continue;
+        choose(c, i);
+        *found = true;
+    }
+    return 0;
 }
 
 static bool is_folder(const struct hf_file *files, size_t n, const char *name)
@@ -113,14 +148,17 @@ static int not_there(const struct hf_file *files, size_t n, const char *name, st
     return near.n ? err_hint(err, "near it: %s", buf_str(&names)) : -1;
 }
 
-int hf_select(const struct hf_file *files, size_t n, const struct job_strs *wanted, bool *chosen, struct err *err)
+int hf_select(const struct hf_file *files, size_t n, const struct job_strs *wanted, const struct cancel *cancel,
+              bool *chosen, struct err *err)
 {
+    struct choice c = {.files = files, .n = n, .left = n, .chosen = chosen, .cancel = cancel};
     for (size_t i = 0; i < n && wanted->n == 0; i++)
-        chosen[i] = true;
+        choose(&c, i);
     for (size_t i = 0; i < wanted->n; i++) {
         const char *name = wanted->v[i];
-        bool found = choose_name(files, n, name, chosen) ||
-                     (hf_glob_is_pattern(span_of(name)) && choose_pattern(files, n, name, chosen));
+        bool found = choose_name(&c, name);
+        if (!found && hf_glob_is_pattern(span_of(name)) && choose_pattern(&c, name, &found, err) < 0)
+            return -1;
         if (!found)
             return not_there(files, n, name, err);
     }

@@ -35,7 +35,7 @@ static void check_tree(struct listed *l, struct span pattern)
 {
     struct err err = ERR_INIT;
     static bool chosen[FILES_MAX];
-    if (hf_put_in_order(l->files, l->n, &err) < 0) {
+    if (hf_put_in_order(l->files, l->n, &err) < 0 || hf_check_paths(l->files, l->n, &err) < 0) {
         MUST(err_is_set(&err));
         return;
     }
@@ -49,7 +49,7 @@ static void check_tree(struct listed *l, struct span pattern)
     const char *wanted[] = {word};
     const struct job_strs list = {wanted, 1};
     memset(chosen, 0, sizeof chosen);
-    if (!word || hf_select(l->files, l->n, &list, chosen, &err) < 0)
+    if (!word || hf_select(l->files, l->n, &list, NULL, chosen, &err) < 0)
         return;
     bool any = false;
     for (size_t i = 0; i < l->n; i++) {

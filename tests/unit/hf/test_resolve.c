@@ -297,6 +297,29 @@ static void answers_that_are_no_tree_are_refused(void **state)
     }
 }
 
+static void a_path_that_can_be_no_file_is_left_out_by_naming_files(void **state)
+{
+    (void)state;
+    const char *const names[] = {"a", "sub/*"};
+    const struct source_hf all = {.repo = "o/n"},
+                           some = {.repo = "o/n", .files = {(const char **)names, ARRAY_LEN(names)}};
+    const struct fake_answer script[] = {
+        REVISION("models/o/n/revision/main", NULL),
+        {API "models/o/n/tree/" COMMIT "?recursive=true&expand=false", 200, NULL,
+         "[" FILE("../x", "1") "," FILE("a", "1") "," FILE("a/b", "1") "," FILE("sub/c", "1") "]", NULL},
+        END,
+    };
+    struct run x;
+    assert_int_equal(run(&x, &all, script), -1);
+    assert_int_equal(x.err.kind, ERR_REFUSED);
+    finish(&x);
+    assert_int_equal(run(&x, &some, script), 0);
+    assert_int_equal(x.r->file_count, 2);
+    assert_string_equal(x.r->files[0].path, "a");
+    assert_string_equal(x.r->files[1].path, "sub/c");
+    finish(&x);
+}
+
 static void a_tree_of_another_commit_is_refused(void **state)
 {
     (void)state;
@@ -336,6 +359,7 @@ int main(void)
         cmocka_unit_test(in_the_hubs_layout_one_content_has_one_size),
         cmocka_unit_test(endpoints_and_mirrors_decide_where_requests_go),
         cmocka_unit_test(answers_that_are_no_tree_are_refused),
+        cmocka_unit_test(a_path_that_can_be_no_file_is_left_out_by_naming_files),
         cmocka_unit_test(a_tree_of_another_commit_is_refused),
         cmocka_unit_test(a_hub_that_is_not_there_is_a_passing_failure),
     };
