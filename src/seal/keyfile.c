@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #define KEY_TEXT_MAX 64 /* base64 of a key, NUL */
@@ -35,14 +36,19 @@ static void add_random_key(struct buf *text)
     sodium_memzero(line, sizeof line);
 }
 
-/* What is sealed under a new key must not outlive the name of its file. */
-static int fsync_folder_of(const char *path, struct err *err)
+static int open_folder_of(const char *path, struct err *err)
 {
     const char *slash = strrchr(path, '/');
     AUTO_STR folder =
         !slash ? str_dup(".", err) : str_dup_span((struct span){path, slash == path ? 1 : (size_t)(slash - path)}, err);
-    AUTO_FD fd = folder ? fs_open_dir(folder, err) : -1;
-    return fd < 0 ? -1 : fs_fsync(fd, folder, err);
+    return folder ? fs_open_dir(folder, err) : -1;
+}
+
+/* What is sealed under a new key must not outlive the name of its file. */
+static int fsync_folder_of(const char *path, struct err *err)
+{
+    AUTO_FD fd = open_folder_of(path, err);
+    return fd < 0 ? -1 : fs_fsync(fd, path, err);
 }
 
 /* Exclusive, so that two that start at once agree on one file. */
@@ -133,9 +139,21 @@ struct keyfile *keyfile_read(const char *path, const char *magic, bool create, s
     return k;
 }
 
-int keyfile_add(const char *path, const char *magic, struct err *err)
+/* Who replaces the file becomes its owner. */
+static int check_owner(const char *path, struct err *err)
 {
-    struct keyfile *k = keyfile_read(path, magic, false, err);
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return err_sys(err, "open %s", path);
+    if (st.st_uid == geteuid())
+        return 0;
+    err_set(err, ERR_REFUSED, "%s belongs to user %u, who could no longer read it", path, (unsigned)st.st_uid);
+    return err_hint(err, "run this as that user: sudo -u '#%u' …", (unsigned)st.st_uid);
+}
+
+static int add(const char *path, const char *magic, struct err *err)
+{
+    struct keyfile *k = check_owner(path, err) < 0 ? NULL : keyfile_read(path, magic, false, err);
     if (!k)
         return -1;
     size_t n = k->n;
@@ -157,4 +175,15 @@ int keyfile_add(const char *path, const char *magic, struct err *err)
     seal_wipe(&old);
     seal_wipe(&text);
     return rc;
+}
+
+/* The folder is what is locked: the file is another one after each addition. */
+int keyfile_add(const char *path, const char *magic, struct err *err)
+{
+    AUTO_FD turn = open_folder_of(path, err);
+    if (turn < 0)
+        return -1;
+    if (flock(turn, LOCK_EX) < 0)
+        return err_sys(err, "lock the folder of %s", path);
+    return add(path, magic, err);
 }

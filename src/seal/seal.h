@@ -25,7 +25,8 @@ struct seal_keys;
 /* `create`: made where it is not there. ERR_REFUSED: others may read the file; ERR_INVALID: not a key file. */
 int seal_keys_open(struct seal_keys **out, const char *path, bool create, struct err *err);
 void seal_keys_free(struct seal_keys *k);
-/* A new current key on top of the file, for the next seal_keys_open(). ERR_LIMIT above SEAL_KEYS_MAX. */
+/* A new current key on top of the file, for the next seal_keys_open(). Who does so at once takes turns. ERR_LIMIT above
+ * SEAL_KEYS_MAX; ERR_REFUSED: the file is another user's. */
 int seal_keys_rotate(const char *path, struct err *err);
 
 /* Append the sealed form (binary) to `out`. */

@@ -177,6 +177,48 @@ static void a_pipe_is_no_key_file_and_is_not_waited_for(void **state)
     assert_int_equal(err.kind, ERR_REFUSED);
 }
 
+static void *add_key(void *arg)
+{
+    struct opener *o = arg;
+    struct err err = ERR_INIT;
+    o->rc = seal_keys_rotate(o->path, &err);
+    return NULL;
+}
+
+static void rotations_at_once_lose_no_key(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct opener o[8];
+    struct seal_keys *k = NULL;
+    pthread_t threads[ARRAY_LEN(o)];
+    for (size_t i = 0; i < ARRAY_LEN(o); i++) {
+        o[i] = (struct opener){.path = f->keys, .rc = -1};
+        assert_int_equal(pthread_create(&threads[i], NULL, add_key, &o[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(o); i++)
+        pthread_join(threads[i], NULL);
+    for (size_t i = 0; i < ARRAY_LEN(o); i++)
+        assert_int_equal(o[i].rc, 0);
+    assert_int_equal(seal_keys_open(&k, f->keys, false, &err), 0);
+    assert_int_equal(seal_keys_count(k), 9);
+    seal_keys_free(k);
+}
+
+static void a_key_file_stays_its_owners(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct stat st;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chown(f->keys, 65534, 65534), 0);
+    assert_int_equal(seal_keys_rotate(f->keys, &err), -1);
+    assert_int_equal(err.kind, ERR_REFUSED);
+    assert_int_equal(stat(f->keys, &st), 0);
+    assert_int_equal(st.st_uid, 65534);
+}
+
 static void a_full_key_file_takes_no_more(void **state)
 {
     struct fixture *f = *state;
@@ -291,6 +333,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_key_file_that_others_may_read_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(servers_that_start_at_once_agree_on_one_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_pipe_is_no_key_file_and_is_not_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rotations_at_once_lose_no_key, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_key_file_stays_its_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_key_file_takes_no_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_key_files_are_refused_without_showing_them, set_up, tear_down),
         cmocka_unit_test(tokens_differ_and_tell_their_role),
