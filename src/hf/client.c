@@ -80,18 +80,13 @@ static int apply_mirrors(struct hf *hf, const char *const *mirrors, bool *mirror
     return arena_check(hf->arena, err);
 }
 
-static bool is_loopback(const char *host)
-{
-    return str_eq(host, "localhost") || str_eq(host, "::1") || strncmp(host, "127.", 4) == 0;
-}
-
 /* The operator's own mirrors are theirs to judge. */
 static int check_scheme(struct hf *hf, bool mirrored, bool refused, struct err *err)
 {
     struct url u;
     if (url_parse(hf->arena, span_of(hf->front), &u, err) < 0)
         return -1;
-    if (mirrored || !str_eq(u.scheme, "http") || is_loopback(u.host))
+    if (mirrored || !str_eq(u.scheme, "http") || url_is_loopback(&u))
         return 0;
     hf->plain_http = true;
     if (!refused)

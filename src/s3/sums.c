@@ -1,16 +1,11 @@
 /* Checksums of payloads: which, and their values. */
 #include "s3/upload_priv.h"
 
-static bool is_loopback(const char *host)
-{
-    return str_eq(host, "localhost") || str_eq(host, "::1") || strncmp(host, "127.", 4) == 0;
-}
-
 /* Whether others could change what is sent, unseen by TLS. */
 static bool in_the_clear(struct s3 *s3)
 {
     const struct url *e = &s3_place_now(s3)->endpoint;
-    return !str_eq(e->scheme, "https") && !is_loopback(e->host);
+    return !str_eq(e->scheme, "https") && !url_is_loopback(e);
 }
 
 enum sums_known sums_known(struct s3 *s3)

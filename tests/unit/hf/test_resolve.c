@@ -267,6 +267,27 @@ static void endpoints_and_mirrors_decide_where_requests_go(void **state)
     finish(&x);
 }
 
+static void only_this_machine_is_asked_without_tls(void **state)
+{
+    (void)state;
+    const struct {
+        const char *endpoint;
+        bool allowed;
+    } rows[] = {{"http://127.0.0.1:8", true},       {"http://127.8.9.10", true},  {"http://[::1]:8", true},
+                {"http://localhost:8", true},       {"https://h.example", true},  {"http://h.example", false},
+                {"http://127.evil.example", false}, {"http://127.0.0.1.x", false}};
+    const struct source_hf src = {.repo = "o/n"};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct hf_opts opts = {.endpoint = rows[i].endpoint, .plain_http_refused = true};
+        struct err err = ERR_INIT;
+        struct hf *hf = NULL;
+        if ((hf_open(&hf, &src, NULL, &opts, &err) == 0) != rows[i].allowed)
+            fail_msg("%s: %s", rows[i].endpoint, err.text);
+        assert_int_equal(err.kind, rows[i].allowed ? ERR_NONE : ERR_REFUSED);
+        hf_free(hf);
+    }
+}
+
 static void answers_that_are_no_tree_are_refused(void **state)
 {
     (void)state;
@@ -358,6 +379,7 @@ int main(void)
         cmocka_unit_test(in_the_hubs_layout_equal_content_is_one_file_of_several_links),
         cmocka_unit_test(in_the_hubs_layout_one_content_has_one_size),
         cmocka_unit_test(endpoints_and_mirrors_decide_where_requests_go),
+        cmocka_unit_test(only_this_machine_is_asked_without_tls),
         cmocka_unit_test(answers_that_are_no_tree_are_refused),
         cmocka_unit_test(a_path_that_can_be_no_file_is_left_out_by_naming_files),
         cmocka_unit_test(a_tree_of_another_commit_is_refused),

@@ -434,6 +434,30 @@ static void an_object_of_another_number_of_parts_is_a_failure(void **state)
     assert_int_equal(complete(b), 0);
 }
 
+/* ---- sums ---- */
+
+static void a_payload_is_signed_where_others_could_change_it(void **state)
+{
+    struct bench *b = *state;
+    const struct {
+        const char *endpoint;
+        bool is_signed;
+    } rows[] = {{"http://127.0.0.1:9", false},    {"http://localhost:9", false}, {"http://[::1]:9", false},
+                {"https://s3.example", false},    {"http://s3.example", true},   {"http://127.evil.example", true},
+                {"http://127.0.0.1.nip.io", true}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct source_s3 place = {.bucket = "bkt", .key = "", .region = "r", .endpoint = rows[i].endpoint};
+        const struct s3_body body = {.bytes = SPAN_LIT("x")};
+        struct s3 *s3 = NULL;
+        struct sums sums;
+        assert_int_equal(s3_open(&s3, &place, b->creds, &(struct s3_opts){.cancel = &b->cancel}, &b->err), 0);
+        assert_int_equal(sums_compute(s3, &body, SUMS_UNKNOWN, &sums, &b->err), 0);
+        if (rows[i].is_signed != (strlen(sums.payload) == 64))
+            fail_msg("%s: payload '%s'", rows[i].endpoint, sums.payload);
+        s3_free(s3);
+    }
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -453,6 +477,7 @@ int main(void)
         T(what_is_gone_is_not_completed_over_and_over),
         T(an_answer_that_cannot_be_read_is_asked_for_again),
         T(an_object_of_another_number_of_parts_is_a_failure),
+        T(a_payload_is_signed_where_others_could_change_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
