@@ -21,12 +21,17 @@
 
 struct api {
     char *server;        /* without a slash at the end */
+    bool in_the_clear;   /* what is sent: plain http:// to another machine */
     char *authorization; /* "Bearer …", secret; NULL: none */
     struct http *http;
 };
 
 int api_set_token(struct api *a, const char *token, struct err *err)
 {
+    if (a->in_the_clear) {
+        err_set(err, ERR_REFUSED, "%s: a token would travel unencrypted", a->server);
+        return err_hint(err, "use https://, or http:// on this machine only");
+    }
     char *text = str_printf(err, "Bearer %s", token);
     if (!text)
         return -1;
@@ -35,17 +40,15 @@ int api_set_token(struct api *a, const char *token, struct err *err)
     return 0;
 }
 
-static int check_server(const struct api_opts *opts, struct err *err)
+static int look_at_server(const char *server, bool *in_the_clear, struct err *err)
 {
     struct arena *arena = arena_new(0, err);
     struct url u;
     if (!arena)
         return -1;
-    int rc = url_parse(arena, span_of(opts->server), &u, err);
-    if (rc == 0 && opts->token && str_eq(u.scheme, "http") && !url_is_loopback(&u)) {
-        rc = err_set(err, ERR_REFUSED, "%s: a token would travel unencrypted", opts->server);
-        err_hint(err, "use https://, or http:// on this machine only");
-    }
+    int rc = url_parse(arena, span_of(server), &u, err);
+    if (rc == 0)
+        *in_the_clear = str_eq(u.scheme, "http") && !url_is_loopback(&u);
     arena_free(arena);
     return rc < 0 ? err_wrap(err, "server address") : 0;
 }
@@ -57,7 +60,8 @@ int api_open(struct api **out, const struct api_opts *opts, struct err *err)
         err_set(err, ERR_USAGE, "which server?");
         return err_hint(err, "set BERTH_SERVER_URL, or server.url in the configuration");
     }
-    if (check_server(opts, err) < 0)
+    bool in_the_clear = false;
+    if (look_at_server(opts->server, &in_the_clear, err) < 0)
         return -1;
     struct api *a = calloc(1, sizeof *a);
     if (!a)
@@ -68,6 +72,7 @@ int api_open(struct api **out, const struct api_opts *opts, struct err *err)
     const struct http_opts ho = {.policy = {.ca_file = opts->ca_file},
                                  .max_connections = opts->connections ? opts->connections : 8};
     a->server = str_dup_span(server, err);
+    a->in_the_clear = in_the_clear;
     if (!a->server || (opts->token && api_set_token(a, opts->token, err) < 0) || http_open(&a->http, &ho, err) < 0) {
         api_free(a);
         return -1;

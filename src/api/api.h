@@ -31,7 +31,7 @@ struct api_opts {
 int api_open(struct api **out, const struct api_opts *opts, struct err *err);
 void api_free(struct api *a);
 const char *api_server(const struct api *a); /* borrowed */
-/* From now on use this one: after a join token was exchanged. Not while calls are under way. */
+/* From now on use this one: after a join token was exchanged. Not while calls are under way. ERR_REFUSED as above. */
 int api_set_token(struct api *a, const char *token, struct err *err);
 
 /* The first line of a file that only its owner may read (ERR_REFUSED otherwise). Owned; free with str_free_secret(). */

@@ -234,6 +234,12 @@ static void a_token_goes_unencrypted_to_this_machine_only(void **state)
     assert_int_equal(err.kind, ERR_REFUSED);
     err_clear(&err);
     assert_int_equal(api_open(&api, &(struct api_opts){.server = "http://192.0.2.1:7480"}, &err), 0);
+    assert_int_equal(api_set_token(api, TOKEN, &err), -1);
+    assert_int_equal(err.kind, ERR_REFUSED);
+    api_free(api);
+    err_clear(&err);
+    assert_int_equal(api_open(&api, &(struct api_opts){.server = "https://192.0.2.1:7480"}, &err), 0);
+    assert_int_equal(api_set_token(api, TOKEN, &err), 0);
     api_free(api);
     assert_int_equal(api_open(&api, &(struct api_opts){.server = NULL}, &err), -1);
     assert_int_equal(err.kind, ERR_USAGE);
