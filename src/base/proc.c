@@ -113,10 +113,14 @@ ATTR_NORETURN static void child_main(const struct launch *l)
     _exit(127);
 }
 
-static void reap(pid_t pid, int *status)
+/* -1 with errno where nobody can tell how it ended: ECHILD, where SIGCHLD is ignored. */
+static int reap(pid_t pid, int *status)
 {
-    while (waitpid(pid, status, 0) < 0 && errno == EINTR)
-        ;
+    pid_t ended;
+    do {
+        ended = waitpid(pid, status, 0);
+    } while (ended < 0 && errno == EINTR);
+    return ended < 0 ? -1 : 0;
 }
 
 /* Wait for exec: the report pipe closes without a word where it went well. */
@@ -286,9 +290,12 @@ static int follow(struct run *r, pid_t pid, struct err *err)
         rc = run_step(r, err);
     if (rc < 0)
         kill(-pid, SIGKILL);
-    reap(pid, &status);
-    r->result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    r->result->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    if (reap(pid, &status) == 0) {
+        r->result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+        r->result->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    } else if (rc >= 0) {
+        rc = err_sys(err, "wait for its end");
+    }
     return rc < 0 ? err_wrap(err, "%s", r->opts->argv[0]) : 0;
 }
 

@@ -88,11 +88,12 @@ static int catch_signals(struct cancel *cancel, struct err *err)
     if (cancel_init(cancel, err) < 0)
         return -1;
     signal_cancel = cancel;
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    const struct sigaction ignore = {.sa_handler = SIG_IGN}, standard = {.sa_handler = SIG_DFL};
     catch_signal(SIGINT);
     catch_signal(SIGTERM);
     catch_signal(SIGHUP);
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGCHLD, &standard, NULL); /* ignored by who started us, it would take exit codes away */
     return 0;
 }
 

@@ -446,6 +446,14 @@ def test_F29_an_archive_that_leaves_its_folder_is_refused_and_leaves_nothing(ber
     assert not (berth.cwd / "escaped").exists() and not os.path.exists("/tmp/berth-escaped")
 
 
+def test_a_parent_that_ignores_its_children_does_not_make_berth_lose_sight_of_its_own(berth, server):
+    server.put("b", "r/x.tar.gz", archive(("a", tarfile.REGTYPE, b"1")))
+    argv = ("job", "get", "--no-progress", "-d", "got", f"s3://b/r/x.tar.gz,opt=endpoint={server.url}")
+    with berth.start(*argv, env=KEYS, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)) as process:
+        said = process.communicate(timeout=60)
+    assert process.returncode == 0 and (berth.cwd / "got/a").read_bytes() == b"1", said
+
+
 def test_F29_a_bomb_is_stopped_by_its_ratio_and_by_the_ceiling(berth, server):
     server.put("b", "r/x.tar.gz", archive(("zeros", tarfile.REGTYPE, bytes(200 << 20))))
     done = get(berth, server)

@@ -269,6 +269,20 @@ static void stopping_what_has_ended_is_fine(void **state)
     assert_fails(proc_spawn(ARGV("berth-no-such-program"), -1, &pid, &err), &err, ERR_NOTFOUND);
 }
 
+/* An ignored SIGCHLD is inherited through exec, and takes the exit status away. */
+static void an_exit_status_that_is_lost_is_no_success(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO_RESULT r;
+    const struct proc_opts opts = {.argv = SH("exit 3")};
+    signal(SIGCHLD, SIG_IGN);
+    int rc = proc_run(&opts, &r, &err);
+    signal(SIGCHLD, SIG_DFL);
+    assert_fails(rc, &err, ERR_SYSTEM);
+    assert_int_equal(r.exit_code, -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +303,7 @@ int main(void)
         cmocka_unit_test(a_stubborn_program_is_killed),
         cmocka_unit_test(a_ctrl_c_does_not_reach_a_spawned_program),
         cmocka_unit_test(stopping_what_has_ended_is_fine),
+        cmocka_unit_test(an_exit_status_that_is_lost_is_no_success),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
