@@ -2,9 +2,9 @@
  *
  * Who enters keeps the descriptors that are open, may make and change files beneath one folder, and has no way back:
  * no capability, no new privilege (PR_SET_NO_NEW_PRIVS), no core file, bounded memory; nothing of the file system but
- * the folder (Landlock, where the kernel has version 2 of it: 5.19); and only the system calls that unpacking needs
- * (seccomp). Any other ends the process with SIGSYS: no program is started, no socket opened, no process looked at, no
- * memory made executable.
+ * the folder (Landlock, where the kernel has version 2 of it: 5.19), but for a look at what is where, how large and how
+ * old (stat, which Landlock leaves free); and only the system calls that unpacking needs (seccomp). Any other ends the
+ * process with SIGSYS: no program is started, no socket opened, no process looked at, no memory made executable.
  *
  * Meant for a helper with one thread, started for the purpose by proc_run(), so that no secret of its parent is in its
  * memory either. */

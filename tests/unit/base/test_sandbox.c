@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -210,6 +211,25 @@ static int turn_data_into_code(const struct place *p)
     return UNHARMED;
 }
 
+static int touch_a_path(const struct place *p)
+{
+    const struct timespec times[2] = {{1, 0}, {1, 0}};
+    utimensat(AT_FDCWD, p->dir, times, 0);
+    return UNHARMED;
+}
+
+static int touch_what_is_open(const struct place *p)
+{
+    const struct timespec times[2] = {{1, 0}, {1, 0}};
+    return futimens(p->fd, times) == 0 ? 0 : 1;
+}
+
+static void only_what_is_open_gets_another_time(void **state)
+{
+    assert_ends_with(*state, touch_what_is_open, 0);
+    assert_is_ended(*state, touch_a_path);
+}
+
 static void no_memory_becomes_code(void **state)
 {
     assert_is_ended(*state, map_code);
@@ -254,6 +274,7 @@ int main(void)
         TEST(nothing_outside_of_the_folder_is_read_or_made),
         TEST(no_special_file_is_made),
         TEST(any_other_system_call_ends_the_process),
+        TEST(only_what_is_open_gets_another_time),
         TEST(no_memory_becomes_code),
         TEST(memory_is_bounded),
         TEST(root_has_no_more_rights_than_an_owner),
