@@ -288,8 +288,10 @@ static int follow(struct run *r, pid_t pid, struct err *err)
         rc = -1;
     while (rc == 0)
         rc = run_step(r, err);
-    if (rc < 0)
+    if (rc < 0) {
         kill(-pid, SIGKILL);
+        kill(pid, SIGKILL); /* it may have left its group */
+    }
     if (reap(pid, &status) == 0) {
         r->result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
         r->result->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;

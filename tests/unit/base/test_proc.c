@@ -11,6 +11,8 @@
 #define SH(script)  ARGV("/bin/sh", "-c", script)
 #define AUTO_RESULT AUTO(proc_result_release) struct proc_result
 
+#define LEAVE_THE_GROUP "leave-the-group"
+
 static void output_errors_and_exit_code_come_back(void **state)
 {
     (void)state;
@@ -283,8 +285,30 @@ static void an_exit_status_that_is_lost_is_no_success(void **state)
     assert_int_equal(r.exit_code, -1);
 }
 
-int main(void)
+/* This program again. It would end by itself, but by another signal. */
+static int leave_the_group(void)
 {
+    alarm(20);
+    if (setpgid(0, getpgid(getppid())) < 0 || write(STDOUT_FILENO, "123456", 6) != 6)
+        return 1;
+    for (;;)
+        pause();
+}
+
+static void a_program_that_left_its_group_is_killed_all_the_same(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO_RESULT r;
+    const struct proc_opts opts = {.argv = ARGV("/proc/self/exe", LEAVE_THE_GROUP), .output_max = 5};
+    assert_fails(proc_run(&opts, &r, &err), &err, ERR_LIMIT);
+    assert_int_equal(r.signal, SIGKILL);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], LEAVE_THE_GROUP) == 0)
+        return leave_the_group();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(output_errors_and_exit_code_come_back),
         cmocka_unit_test(a_signal_is_told_from_an_exit),
@@ -304,6 +328,7 @@ int main(void)
         cmocka_unit_test(a_ctrl_c_does_not_reach_a_spawned_program),
         cmocka_unit_test(stopping_what_has_ended_is_fine),
         cmocka_unit_test(an_exit_status_that_is_lost_is_no_success),
+        cmocka_unit_test(a_program_that_left_its_group_is_killed_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
