@@ -24,9 +24,11 @@ static void make_printable(char *s)
     while (rest.n > 0) {
         size_t step = span_utf8_step(rest);
         unsigned char c = (unsigned char)*s;
-        if (step == 0 || (c < 0x20 && c != '\n') || c == 0x7f)
-            *s = '?';
+        bool c1 = step == 2 && c == 0xc2 && (unsigned char)s[1] < 0xa0;
+        bool bad = step == 0 || (c < 0x20 && c != '\n') || c == 0x7f || c1;
         step = step ? step : 1;
+        if (bad)
+            memset(s, '?', step);
         s += step;
         rest.p += step;
         rest.n -= step;

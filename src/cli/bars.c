@@ -98,14 +98,15 @@ static void add_figures(const struct stage_progress *p, const struct rate *rate,
 void bar_line(const char *label, const struct stage_progress *p, const struct rate *rate, unsigned width, bool colour,
               struct buf *out)
 {
-    AUTO_BUF name;
-    AUTO_BUF rest;
+    AUTO_BUF clean, name, rest;
     /* Figures matter more than labels: 80 columns must show how far and how fast. */
     unsigned label_width = width >= WIDE ? LABEL_WIDTH : LABEL_WIDTH_SMALL;
     unsigned cells = width >= WIDE ? BAR_CELLS : BAR_CELLS_SMALL;
     buf_init(&name, 4 * LABEL_WIDTH + 8);
     buf_init(&rest, 512);
-    text_fit(span_of(label), label_width, &name);
+    buf_init(&clean, strlen(label) + 1);
+    text_printable(span_of(label), &clean);
+    text_fit(buf_span(&clean), label_width, &name);
     buf_add_span(out, buf_span(&name));
     for (size_t i = text_width(buf_span(&name)); i < label_width; i++)
         buf_addc(out, ' ');
@@ -124,6 +125,7 @@ void bar_line(const char *label, const struct stage_progress *p, const struct ra
 
 void progress_line(const char *label, const struct stage_progress *p, const struct rate *rate, struct buf *out)
 {
-    buf_addf(out, "%s: ", label);
+    text_printable(span_of(label), out);
+    buf_adds(out, ": ");
     add_figures(p, rate, out);
 }

@@ -3,6 +3,7 @@
 #include "cli/jobfile.h"
 #include "cli/posting.h"
 #include "cli/remote.h"
+#include "cli/table.h"
 
 #include <math.h>
 
@@ -97,7 +98,7 @@ static json_t *read_definition(json_t **requires, struct err *err)
     if (spec_parse(buf_span(&text), &so, &job, err) < 0)
         return NULL;
     for (size_t i = 0; i < job->warning_count && !globals.quiet; i++)
-        fprintf(stderr, "berth: %s: %s\n", a.file, job->warnings[i]);
+        text_line(stderr, "berth: %s: %s", a.file, job->warnings[i]);
     *requires = confidential_requires(job, err);
     job_free(job);
     if (!*requires)

@@ -3,6 +3,7 @@
 #include "cli/network.h"
 #include "cli/publishing.h"
 #include "cli/remote.h"
+#include "cli/table.h"
 #include "cli/ui.h"
 #include "cli/wiring.h"
 #include "node/node.h"
@@ -124,7 +125,7 @@ static void on_say(void *ctx, const char *text)
     if (globals.log_format && str_eq(globals.log_format, "json"))
         log_info("node", "%s", text);
     else if (!globals.quiet)
-        fprintf(stderr, "berth: %s\n", text);
+        text_line(stderr, "berth: %s", text);
 }
 
 static void log_network(struct engine *engine, enum run_network network)

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/rng.h"
 #include "cli/publishing.h"
+#include "cli/table.h"
 #include "cli/wiring.h"
 #include "publish/managed.h"
 #include "spec/spec.h"
@@ -155,7 +156,7 @@ static void on_progress(void *ctx, uint64_t done, uint64_t total)
 static void on_warn(void *ctx, const char *text)
 {
     if (globals.json)
-        fprintf(stderr, "warning: %s\n", text);
+        text_line(stderr, "warning: %s", text);
     else
         ui_warn(ctx, text);
 }

@@ -1,6 +1,9 @@
 /* berth validate: check job files without running them. */
 #include "cli/cli.h"
 #include "cli/jobfile.h"
+#include "cli/table.h"
+
+#include <limits.h>
 
 static struct {
     bool strict;
@@ -52,8 +55,11 @@ static json_t *verdict(const char *file, const struct job *job, const struct err
 
 static void say(const struct cli *cli, const char *file, const struct job *job, const struct err *failure)
 {
+    AUTO_BUF name;
+    buf_init(&name, PATH_MAX);
+    text_printable(span_of(file), &name);
     if (!job) {
-        printf("%s: %s%s%s\n", file, cli->colour_out ? "\033[31m" : "",
+        printf("%s: %s%s%s\n", buf_str(&name), cli->colour_out ? "\033[31m" : "",
                failure->kind == ERR_UNSUPPORTED ? "unsupported" : "error", cli->colour_out ? "\033[0m" : "");
         struct span rest = span_of(failure->text), line;
         while (rest.n > 0) {
@@ -66,12 +72,13 @@ static void say(const struct cli *cli, const char *file, const struct job *job, 
     }
     if (globals.quiet)
         return;
-    printf("%s: %sok%s (%s, %zu input%s)\n", file, cli->colour_out ? "\033[32m" : "", cli->colour_out ? "\033[0m" : "",
-           job->name, job->ops[0].input_count, job->ops[0].input_count == 1 ? "" : "s");
+    printf("%s: %sok%s ", buf_str(&name), cli->colour_out ? "\033[32m" : "", cli->colour_out ? "\033[0m" : "");
+    text_line(stdout, "(%s, %zu input%s)", job->name, job->ops[0].input_count, job->ops[0].input_count == 1 ? "" : "s");
     for (size_t i = 0; i < job->warning_count; i++)
-        printf("  warning: %s\n", job->warnings[i]);
+        text_line(stdout, "  warning: %s", job->warnings[i]);
     for (size_t i = 0; i < job->unsupported_count; i++)
-        printf("  berth run does not do this yet: %s (%s)\n", job->unsupported[i].what, job->unsupported[i].at);
+        text_line(stdout, "  berth run does not do this yet: %s (%s)", job->unsupported[i].what,
+                  job->unsupported[i].at);
 }
 
 static int run(struct cli *cli, const struct strv *operands, struct err *err)

@@ -1,5 +1,6 @@
 #include "cli/table.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <wchar.h>
 
@@ -71,6 +72,29 @@ void text_printable(struct span s, struct buf *out)
         else
             buf_add(out, from, (size_t)(s.p - from));
     }
+}
+
+void text_printable_lines(struct span s, struct buf *out)
+{
+    struct span line;
+    while (span_cut(s, '\n', &line, &s)) {
+        text_printable(line, out);
+        buf_addc(out, '\n');
+    }
+    text_printable(line, out);
+}
+
+void text_line(FILE *to, const char *fmt, ...)
+{
+    AUTO_BUF text, clean;
+    buf_init(&text, CELL_MAX);
+    buf_init(&clean, CELL_MAX);
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    text_printable(buf_span(&text), &clean);
+    fprintf(to, "%s\n", buf_str(&clean));
 }
 
 struct table *table_new(const char *const *heads, struct err *err)

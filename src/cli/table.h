@@ -6,6 +6,8 @@
 
 #include "base/buf.h"
 
+#include <stdio.h>
+
 #define TABLE_COLUMNS_MAX 12
 
 struct table;
@@ -25,6 +27,10 @@ int table_write(const struct table *t, bool colour, struct buf *out, struct err 
 size_t text_width(struct span s);
 /* Without control characters: line breaks and tabs become blanks, others '?'. */
 void text_printable(struct span s, struct buf *out);
+/* The same, but line breaks stay. */
+void text_printable_lines(struct span s, struct buf *out);
+/* One printable line to a stream; its end is added. */
+void text_line(FILE *to, const char *fmt, ...) ATTR_PRINTF(2, 3);
 /* Cut to at most `width` columns, with "…" where something was cut. */
 void text_fit(struct span s, size_t width, struct buf *out);
 

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "cli/bars.h"
+#include "cli/table.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -86,7 +87,7 @@ static void draw_work(struct ui *ui, struct buf *b)
     char done[HUMAN_MAX], total[HUMAN_MAX];
     if (!ui->work[0])
         return;
-    buf_adds(b, ui->work);
+    text_printable(span_of(ui->work), b);
     if (ui->work_total > 0)
         buf_addf(b, " %s of %s", human_bytes(done, ui->work_done), human_bytes(total, ui->work_total));
     buf_adds(b, "\033[K\n");
@@ -301,9 +302,11 @@ static void say(struct ui *ui, const char *lead, const char *tint, const char *t
     AUTO_BUF b;
     buf_init(&b, FRAME_MAX);
     if (ui->colour && tint)
-        buf_addf(&b, "%s%s\033[0m%s\n", tint, lead, text);
+        buf_addf(&b, "%s%s\033[0m", tint, lead);
     else
-        buf_addf(&b, "%s%s\n", lead, text);
+        buf_adds(&b, lead);
+    text_printable_lines(span_of(text), &b);
+    buf_addc(&b, '\n');
     erase(ui);
     put(STDERR_FILENO, buf_span(&b));
 }

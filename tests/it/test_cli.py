@@ -481,6 +481,16 @@ def test_validate_tells_several_files_apart_in_text_and_json(berth):
     assert berth("validate", good).code == 0
 
 
+@pytest.mark.parametrize("word", ["validate", "run"])
+@pytest.mark.parametrize("type", ["docker", "dokcer", "noop\x1b[31m\x9b2J"])
+def test_nothing_in_a_job_file_drives_the_terminal(berth, word, type):
+    job = given(given(b_job(), {"Type": type, "Params": {"Image": "i"}}, *TASK, "Engine"), 1, *TASK, "x\x1b[31m\x9b2J\nRED\x1b]52;c;cm0\x07")
+    file = berth.job({**job, "Name": "n\x1b[2J\x1b]0;mine\x07"}, "job\x1b[1m.json")
+    got = berth(word, file, env={"BERTH_ENGINE": "unix:///none"})
+    assert "RED" in got.text + got.errors or type != "docker", got
+    assert not [c for c in got.text + got.errors if ord(c) < 32 and c != "\n" or 127 <= ord(c) < 160], got
+
+
 def test_strict_makes_warnings_errors(berth):
     job = berth.job(given(b_job(), "odd", "Tasks", 0, "Unheard"))
     loose = berth("validate", job)

@@ -67,6 +67,11 @@ static void texts_cannot_steer_a_terminal(void **state)
     assert_string_equal(err.text, "a?[2Jb???\nc\xc3\xa9");
     err_hint(&err, "%s", "try\x1b");
     assert_string_equal(err.hint, "try?");
+    err_clear(&err);
+    err_set(&err, ERR_INVALID, "%s",
+            "\xc2\x9b"
+            "2J\xc2\xa0");
+    assert_string_equal(err.text, "??2J\xc2\xa0");
 }
 
 static void a_text_cut_inside_a_character_stays_utf8(void **state)

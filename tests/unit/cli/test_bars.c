@@ -72,6 +72,18 @@ static void before_anything_is_known_only_the_phase_is_said(void **state)
     assert_string_equal(buf_str(&out), "s3://b/: resolving");
 }
 
+static void what_drives_a_terminal_is_not_in_a_label(void **state)
+{
+    (void)state;
+    const struct stage_progress p = {.phase = STAGE_RESOLVING};
+    const struct rate r = {0};
+    AUTO_BUF out;
+    buf_init(&out, 4096);
+    progress_line("s3://b/\033[2J", &p, &r, &out);
+    bar_line("s3://b/\033[2J", &p, &r, 160, false, &out);
+    assert_null(strchr(buf_str(&out), '\033'));
+}
+
 static void a_sum_is_ready_only_when_all_are(void **state)
 {
     (void)state;
@@ -94,6 +106,7 @@ int main(void)
         cmocka_unit_test(bytes_taken_back_do_not_make_a_negative_rate),
         cmocka_unit_test(a_bar_fits_its_width_and_says_what_matters),
         cmocka_unit_test(before_anything_is_known_only_the_phase_is_said),
+        cmocka_unit_test(what_drives_a_terminal_is_not_in_a_label),
         cmocka_unit_test(a_sum_is_ready_only_when_all_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

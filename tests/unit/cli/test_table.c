@@ -62,6 +62,18 @@ static void what_drives_a_terminal_is_shown_and_does_nothing(void **state)
     table_free(t);
 }
 
+static void line_breaks_stay_where_they_are_asked_for(void **state)
+{
+    (void)state;
+    AUTO_BUF out;
+    buf_init(&out, 4096);
+    text_printable_lines(SPAN_LIT("a\n\tb\033[1m\n"), &out);
+    assert_string_equal(buf_str(&out), "a\n b?[1m\n");
+    buf_reset(&out);
+    text_printable(SPAN_LIT("a\nb"), &out);
+    assert_string_equal(buf_str(&out), "a b");
+}
+
 static void lines_that_are_too_long_are_cut_where_they_are_widest(void **state)
 {
     (void)state;
@@ -92,6 +104,7 @@ int main(void)
         cmocka_unit_test(columns_align_by_characters_not_bytes),
         cmocka_unit_test(text_is_cut_with_an_ellipsis_at_a_character),
         cmocka_unit_test(what_drives_a_terminal_is_shown_and_does_nothing),
+        cmocka_unit_test(line_breaks_stay_where_they_are_asked_for),
         cmocka_unit_test(lines_that_are_too_long_are_cut_where_they_are_widest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
