@@ -23,9 +23,7 @@ static void make_printable(char *s)
     struct span rest = span_of(s);
     while (rest.n > 0) {
         size_t step = span_utf8_step(rest);
-        unsigned char c = (unsigned char)*s;
-        bool c1 = step == 2 && c == 0xc2 && (unsigned char)s[1] < 0xa0;
-        bool bad = step == 0 || (c < 0x20 && c != '\n') || c == 0x7f || c1;
+        bool bad = step == 0 || (span_starts_control(rest) && *s != '\n');
         step = step ? step : 1;
         if (bad)
             memset(s, '?', step);

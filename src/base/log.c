@@ -77,10 +77,9 @@ static void add_printable(struct line *l, struct span s)
 {
     while (s.n > 0) {
         size_t step = span_utf8_step(s);
-        unsigned char c = (unsigned char)*s.p;
-        if (c == '\n')
+        if (*s.p == '\n')
             adds(l, " ");
-        else if (step == 0 || c < 0x20 || c == 0x7f)
+        else if (step == 0 || span_starts_control(s))
             adds(l, "?");
         else
             add(l, s.p, step);
@@ -101,8 +100,8 @@ static void add_json_string(struct line *l, struct span s)
             adds(l, "\\ufffd");
         } else if (c == '"' || c == '\\') {
             add(l, (char[]){'\\', (char)c}, 2);
-        } else if (c < 0x20 || c == 0x7f) {
-            snprintf(code, sizeof code, "\\u%04x", c);
+        } else if (span_starts_control(s)) {
+            snprintf(code, sizeof code, "\\u%04x", step == 1 ? c : (unsigned char)s.p[1]); /* C2 80 is U+0080 */
             adds(l, code);
         } else {
             add(l, s.p, step);

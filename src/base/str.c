@@ -99,6 +99,12 @@ static size_t ascii_front(struct span s)
     return n;
 }
 
+bool span_starts_control(struct span s)
+{
+    const unsigned char *p = (const unsigned char *)s.p;
+    return s.n > 0 && (p[0] < 0x20 || p[0] == 0x7f || (s.n > 1 && p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0));
+}
+
 bool span_is_utf8(struct span s)
 {
     while (s.n > 0) {

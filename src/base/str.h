@@ -55,6 +55,8 @@ bool span_cut(struct span s, char sep, struct span *head, struct span *tail);
 
 /* The length of the UTF-8 character at the front (RFC 3629: no surrogates, no overlong forms); 0: not one, or empty. */
 size_t span_utf8_step(struct span s);
+/* A control character at the front: C0, DEL, or C1 in UTF-8, in which U+009B is "ESC [" to many terminals. */
+bool span_starts_control(struct span s);
 bool span_is_utf8(struct span s);
 /* As much of `text` as fits in `size` bytes with its NUL, up to the end of a character; it may be `out` itself. */
 void str_fit(char *out, size_t size, const char *text);

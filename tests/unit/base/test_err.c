@@ -65,6 +65,11 @@ static void texts_cannot_steer_a_terminal(void **state)
     struct err err = ERR_INIT;
     err_set(&err, ERR_INVALID, "%s", "a\x1b[2Jb\x07\x7f\xff\nc\xc3\xa9");
     assert_string_equal(err.text, "a?[2Jb???\nc\xc3\xa9");
+    err_clear(&err);
+    err_set(&err, ERR_INVALID, "%s",
+            "a\xc2\x80\xc2\x9b\xc2\x9f"
+            "2J\xc2\xa0");
+    assert_string_equal(err.text, "a??????2J\xc2\xa0");
     err_hint(&err, "%s", "try\x1b");
     assert_string_equal(err.hint, "try?");
     err_clear(&err);
