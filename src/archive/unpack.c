@@ -169,5 +169,8 @@ int archive_unpack(int dir_fd, archive_read_fn read, void *ctx, const struct arc
     stream_release(&u.stream);
     place_release(&u.place);
     *totals = u.totals;
-    return rc < 0 ? err_wrap(err, "archive") : 0;
+    if (rc == 0)
+        return 0;
+    err_one_line(err);
+    return err_wrap(err, "archive");
 }

@@ -87,6 +87,18 @@ int err_sys(struct err *err, const char *fmt, ...)
     return err_set(err, kind_of_errno(saved), "%s: %s", what, strerror_r(saved, reason, sizeof reason));
 }
 
+static void drop_newlines(char *s)
+{
+    while ((s = strchr(s, '\n')))
+        *s = '?';
+}
+
+int err_one_line(struct err *err)
+{
+    drop_newlines(err->text);
+    return -1;
+}
+
 int err_wrap(struct err *err, const char *fmt, ...)
 {
     char what[ERR_TEXT_MAX / 2];
@@ -94,6 +106,7 @@ int err_wrap(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
+    drop_newlines(what);
 
     char text[ERR_TEXT_MAX];
     size_t n = strlen(what), kept = strlen(err->text);

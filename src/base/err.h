@@ -71,7 +71,10 @@ static inline int err_nomem(struct err *err)
     return -1;
 }
 
-/* Put "what: " before the text, once per module boundary. */
+/* For a text with names that others chose: its newlines become '?', so that no name forges a line. Returns -1. */
+int err_one_line(struct err *err);
+
+/* Put "what: " before the text, once per module boundary. Newlines in it become '?'. */
 int err_wrap(struct err *err, const char *fmt, ...) ATTR_PRINTF(2, 3);
 
 /* What the user can do about it; the first hint wins. */

@@ -38,7 +38,8 @@ int path_check_relative(struct span path, struct err *err)
     const char *fault = relative_fault(path);
     if (!fault)
         return 0;
-    return err_set(err, ERR_REFUSED, "the path \"%.*s\" %s", SPAN_FMT(span_head(path, 256)), fault);
+    err_set(err, ERR_REFUSED, "the path \"%.*s\" %s", SPAN_FMT(span_head(path, 256)), fault);
+    return err_one_line(err);
 }
 
 static int bad_target(struct span target, const char *fault, struct err *err)

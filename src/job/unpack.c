@@ -86,6 +86,7 @@ static int believe(const struct proc_result *result, struct archive_totals *tota
     if (report.err.kind == ERR_NONE)
         return 0;
     err_set(err, report.err.kind <= ERR_SYSTEM ? report.err.kind : ERR_SYSTEM, "%s", report.err.text);
+    err_one_line(err);
     return report.err.hint[0] ? err_hint(err, "%s", report.err.hint) : -1;
 }
 

@@ -312,10 +312,20 @@ static void other_formats_are_called_by_their_names(void **state)
     must_refuse(f, ERR_CORRUPT, "tar");
 }
 
+static void names_forge_no_lines(void **state)
+{
+    struct fixture *f = *state;
+    TAR_ADD(&f->tar, .name = "a\nberth: done", .type = '6');
+    must_refuse(f, ERR_REFUSED, "a?berth: done");
+    TAR_ADD(&f->tar, .name = "../a\nberth: done");
+    must_refuse(f, ERR_REFUSED, "a?berth: done");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ARCHIVE_TEST(names_that_climb_out_are_refused),
+        ARCHIVE_TEST(names_forge_no_lines),
         ARCHIVE_TEST(names_that_climb_out_are_refused_even_where_odd_entries_are_skipped),
         ARCHIVE_TEST(links_that_point_out_are_refused),
         ARCHIVE_TEST(a_link_through_a_link_cannot_climb),

@@ -43,6 +43,18 @@ static void a_wrap_names_the_place_in_front(void **state)
     assert_int_equal(err.kind, ERR_BUSY);
 }
 
+/* Lists of problems have lines; a name does not. */
+static void a_name_forges_no_line(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    err_set(&err, ERR_INVALID, "one\ntwo");
+    assert_int_equal(err_wrap(&err, "a\nb"), -1);
+    assert_string_equal(err.text, "a?b: one\ntwo");
+    assert_int_equal(err_one_line(&err), -1);
+    assert_string_equal(err.text, "a?b: one?two");
+}
+
 static void wrapping_without_end_keeps_a_whole_text(void **state)
 {
     (void)state;
@@ -124,6 +136,7 @@ int main(void)
         cmocka_unit_test(the_first_error_wins),
         cmocka_unit_test(errno_decides_the_kind),
         cmocka_unit_test(a_wrap_names_the_place_in_front),
+        cmocka_unit_test(a_name_forges_no_line),
         cmocka_unit_test(wrapping_without_end_keeps_a_whole_text),
         cmocka_unit_test(texts_cannot_steer_a_terminal),
         cmocka_unit_test(a_text_cut_inside_a_character_stays_utf8),

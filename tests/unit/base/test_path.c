@@ -20,6 +20,8 @@ static void paths_that_could_escape_are_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_fails(path_check_relative(span_of(bad[i]), &err), &err, ERR_REFUSED);
     assert_fails(path_check_relative((struct span){"a\0b", 3}, &err), &err, ERR_REFUSED);
+    assert_int_equal(path_check_relative(span_of("../a\nberth: done"), &err), -1);
+    assert_null(strchr(err.text, '\n'));
 }
 
 static void lengths_are_bounded_to_the_byte(void **state)
