@@ -177,6 +177,7 @@ static int move_to_top(struct removal *r, int parent_fd, const char *name, struc
     char id[RNG_ID_MAX];
     if (rng_id(id, err) < 0)
         return -1;
+    open_up(parent_fd, name); /* its ".." changes, which takes the right to write to it */
     if (renameat(parent_fd, name, r->top_fd, id) < 0)
         return err_sys(err, "remove %s: move %s", r->name, name);
     r->moved = true;

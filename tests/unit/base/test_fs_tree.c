@@ -2,8 +2,11 @@
 
 #include "base/str.h"
 
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #define FD(state) (((struct scratch *)*(state))->fd)
 
@@ -227,6 +230,34 @@ static void another_file_system_inside_is_left_alone(void **state)
     assert_works(fs_remove_tree(fd, "t", &err), &err);
 }
 
+/* In a child without capabilities: root may do what an owner may not. */
+static void folders_deep_below_that_are_closed_are_removed(void **state)
+{
+    const struct scratch *s = *state;
+    int status = -1, fds[70];
+    fds[0] = s->fd;
+    for (size_t i = 0; i + 1 < ARRAY_LEN(fds); i++) {
+        assert_int_equal(mkdirat(fds[i], "d", 0755), 0);
+        fds[i + 1] = openat(fds[i], "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(fds[i + 1] >= 0);
+    }
+    for (size_t i = ARRAY_LEN(fds) - 1; i > 0; i--)
+        assert_int_equal(fchmod(fds[i], 0555), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err err = ERR_INIT;
+        struct __user_cap_header_struct self = {.version = _LINUX_CAPABILITY_VERSION_3};
+        const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+        _exit(syscall(SYS_capset, &self, none) < 0 ? 2 : fs_remove_tree(s->fd, "d", &err) < 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    for (size_t i = 1; i < ARRAY_LEN(fds); i++) {
+        (void)!fchmod(fds[i], 0755); /* for the tear-down, where it failed */
+        close(fds[i]);
+    }
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +270,7 @@ int main(void)
         scratch_test(only_a_plain_name_can_be_removed),
         scratch_test(a_tree_deeper_than_paths_and_descriptors_allow_is_removed),
         scratch_test(folders_closed_to_their_owner_are_removed),
+        scratch_test(folders_deep_below_that_are_closed_are_removed),
         scratch_test(a_folder_with_many_entries_is_removed),
         scratch_test(another_file_system_inside_is_left_alone),
     };
