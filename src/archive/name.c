@@ -20,10 +20,10 @@ static int refuse(struct span raw, const char *why, struct err *err)
     return err_set(err, ERR_REFUSED, "the entry \"%.*s\" %s", SPAN_FMT(span_head(raw, 256)), why);
 }
 
-int name_clean(struct span raw, unsigned strip, char out[PATH_SAFE_MAX + 1], struct err *err)
+int name_clean(struct span raw, unsigned strip, bool folder, char out[PATH_SAFE_MAX + 1], struct err *err)
 {
     struct span rest = raw, component;
-    size_t n = 0, depth = 0;
+    size_t n = 0, depth = folder;
     bool more = true;
     if (raw.n == 0)
         return refuse(raw, "has no name", err);

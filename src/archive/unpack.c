@@ -92,7 +92,7 @@ static int unpack_hard_link(struct unpack *u, const struct tar_entry *entry, con
 {
     char target[PATH_SAFE_MAX + 1];
     struct err why = ERR_INIT;
-    if (name_clean(entry->link, u->opts->strip_components, target, &why) < 0 || !*target)
+    if (name_clean(entry->link, u->opts->strip_components, false, target, &why) < 0 || !*target)
         return odd(u, path, "is a hard link that points outside of the folder");
     if (place_check_file(&u->place, target, &why) < 0) {
         if (why.kind == ERR_NOTFOUND)
@@ -120,9 +120,11 @@ static int unpack_folder(struct unpack *u, const struct tar_entry *entry, const 
 static int unpack_entry(struct unpack *u, const struct tar_entry *entry)
 {
     char path[PATH_SAFE_MAX + 1];
-    if (name_clean(entry->name, u->opts->strip_components, path, u->err) < 0 || charge(u, path, entry->size) < 0)
+    const bool folder = entry->type == TAR_FOLDER;
+    if (name_clean(entry->name, u->opts->strip_components, folder, path, u->err) < 0 ||
+        charge(u, path, entry->size) < 0)
         return -1;
-    if (!*path && entry->type != TAR_FOLDER)
+    if (!*path && !folder)
         return err_set(u->err, ERR_REFUSED, "the entry \"%.*s\" has no name left to unpack it to",
                        SPAN_FMT(span_head(entry->name, 256)));
     switch (entry->type) {

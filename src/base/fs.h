@@ -45,8 +45,9 @@ int fs_replace_file_unsynced(int dir_fd, const char *name, const void *p, size_t
 int fs_remove_tree(int dir_fd, const char *name, struct err *err);
 
 /* Visit every entry of the tree at `dir_fd`, parents before children, sorted by name; `path` is relative.
- * A non-zero return of `visit` ends the walk with that value. Depth above FS_WALK_DEPTH_MAX, or more than
- * FS_WALK_FOLDER_MAX entries in one folder, is ERR_LIMIT. What vanishes during the walk is passed over. */
+ * A non-zero return of `visit` ends the walk with that value. A folder whose path has FS_WALK_DEPTH_MAX components
+ * (what else has as many is visited), or more than FS_WALK_FOLDER_MAX entries in one folder, is ERR_LIMIT. What
+ * vanishes during the walk is passed over. */
 #define FS_WALK_DEPTH_MAX  128
 #define FS_WALK_FOLDER_MAX 1000000
 struct fs_entry {

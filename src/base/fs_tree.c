@@ -96,7 +96,7 @@ static int walk_below(struct walk *w, int dir_fd, const char *name, struct err *
         return err_wrap(err, "walk %s", buf_str(&w->path));
     }
     if (w->depth + 1 >= FS_WALK_DEPTH_MAX)
-        return err_set(err, ERR_LIMIT, "%s is nested deeper than %d folders", buf_str(&w->path), FS_WALK_DEPTH_MAX);
+        return err_set(err, ERR_LIMIT, "%s is nested deeper than %d folders", buf_str(&w->path), FS_WALK_DEPTH_MAX - 1);
     w->depth++;
     int rc = walk_dir(w, fd, err);
     w->depth--;

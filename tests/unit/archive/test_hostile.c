@@ -222,6 +222,32 @@ static void paths_too_deep_or_too_long_to_remove_again_are_refused(void **state)
     must_refuse(f, ERR_REFUSED, "255 bytes");
 }
 
+/* By the long name of GNU tar: "d/d/…". */
+static void add_at_depth(struct fixture *f, unsigned depth, char type)
+{
+    AUTO_BUF path;
+    buf_init(&path, 8192);
+    for (unsigned i = 0; i < depth; i++)
+        buf_adds(&path, i ? "/d" : "d");
+    tar_special(&f->tar, 'L', buf_str(&path), path.n + 1);
+    TAR_ADD(&f->tar, .name = "short", .type = type);
+}
+
+static void what_is_unpacked_can_be_walked(void **state)
+{
+    struct fixture *f = *state;
+    unsigned seen = 0;
+    add_at_depth(f, FS_WALK_DEPTH_MAX, '5');
+    must_refuse(f, ERR_REFUSED, "too deep");
+    add_at_depth(f, FS_WALK_DEPTH_MAX + 1, '0');
+    must_refuse(f, ERR_REFUSED, "too deep");
+    add_at_depth(f, FS_WALK_DEPTH_MAX - 1, '5');
+    add_at_depth(f, FS_WALK_DEPTH_MAX, '0');
+    must_unpack(f);
+    assert_int_equal(fs_walk(f->in, count_entry, &seen, &f->err), 0);
+    assert_int_equal(seen, FS_WALK_DEPTH_MAX);
+}
+
 static void a_decompression_bomb_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -338,6 +364,7 @@ int main(void)
         ARCHIVE_TEST(content_beyond_the_limit_is_refused_before_it_is_written),
         ARCHIVE_TEST(entries_beyond_the_limit_are_refused),
         ARCHIVE_TEST(paths_too_deep_or_too_long_to_remove_again_are_refused),
+        ARCHIVE_TEST(what_is_unpacked_can_be_walked),
         ARCHIVE_TEST(a_decompression_bomb_is_refused),
         ARCHIVE_TEST(endless_headers_are_refused),
         ARCHIVE_TEST(an_archive_cut_anywhere_is_corrupt),
