@@ -6,10 +6,23 @@ static const struct {
     const char *name;
     uint8_t n, bytes[STREAM_MAGIC_BYTES];
 } other_formats[] = {
-    {"bzip2", 3, {'B', 'Z', 'h'}},         {"xz", 6, {0xfd, '7', 'z', 'X', 'Z', 0}},
-    {"zstd", 4, {0x28, 0xb5, 0x2f, 0xfd}}, {"lz4", 4, {0x04, 0x22, 0x4d, 0x18}},
-    {"zip", 4, {'P', 'K', 3, 4}},          {"7z", 6, {'7', 'z', 0xbc, 0xaf, 0x27, 0x1c}},
+    {"xz", 6, {0xfd, '7', 'z', 'X', 'Z', 0}},      {"zstd", 4, {0x28, 0xb5, 0x2f, 0xfd}},
+    {"lz4", 4, {0x04, 0x22, 0x4d, 0x18}},          {"zip", 4, {'P', 'K', 3, 4}},
+    {"7z", 6, {'7', 'z', 0xbc, 0xaf, 0x27, 0x1c}},
 };
+
+/* "BZh", a level, and what a block (or the end) begins with: the first three alone are how a file may be called. */
+static bool is_bzip2(const struct stream *s)
+{
+    return s->head_n == sizeof s->head && memcmp(s->head, "BZh", 3) == 0 && s->head[3] >= '1' && s->head[3] <= '9' &&
+           (memcmp(s->head + 4, "1A", 2) == 0 || memcmp(s->head + 4, "\x17r", 2) == 0);
+}
+
+static int other_format(const char *name, struct err *err)
+{
+    err_set(err, ERR_UNSUPPORTED, "the archive is in %s format", name);
+    return err_hint(err, "berth unpacks tar, plain or with gzip");
+}
 
 /* Straight from the source, behind the head that was looked at. */
 static int64_t read_packed(void *ctx, void *p, size_t max, struct err *err)
@@ -59,11 +72,11 @@ int stream_init(struct stream *s, archive_read_fn read, void *ctx, const struct 
         return -1;
     if (s->head_n >= 2 && s->head[0] == 0x1f && s->head[1] == 0x8b)
         return gunzip_open(&s->gunzip, read_packed, s, err);
+    if (is_bzip2(s))
+        return other_format("bzip2", err);
     for (size_t i = 0; i < ARRAY_LEN(other_formats); i++)
-        if (s->head_n >= other_formats[i].n && memcmp(s->head, other_formats[i].bytes, other_formats[i].n) == 0) {
-            err_set(err, ERR_UNSUPPORTED, "the archive is in %s format", other_formats[i].name);
-            return err_hint(err, "berth unpacks tar, plain or with gzip");
-        }
+        if (s->head_n >= other_formats[i].n && memcmp(s->head, other_formats[i].bytes, other_formats[i].n) == 0)
+            return other_format(other_formats[i].name, err);
     return 0;
 }
 

@@ -325,6 +325,7 @@ static void other_formats_are_called_by_their_names(void **state)
         const char *magic, *name;
     } formats[] = {{"PK\003\004--", "zip"},
                    {"BZh91AY", "bzip2"},
+                   {"BZh1\x17r", "bzip2"}, /* of nothing */
                    {"\xfd"
                     "7zXZ\0",
                     "xz"},

@@ -276,12 +276,21 @@ static void hard_links_come_out_in_the_sandbox_too(void **state)
     assert_content(f, "e/c", "a");
 }
 
+static void a_name_that_begins_like_bzip2_is_a_name(void **state)
+{
+    struct fixture *f = *state;
+    TAR_ADD(&f->tar, .name = "BZh-notes", .content = "x");
+    must_unpack(f);
+    assert_content(f, "BZh-notes", "x");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ARCHIVE_TEST(files_folders_and_links_come_out),
         ARCHIVE_TEST(an_archive_of_nothing_is_fine),
         ARCHIVE_TEST(hard_links_come_out_in_the_sandbox_too),
+        ARCHIVE_TEST(a_name_that_begins_like_bzip2_is_a_name),
         ARCHIVE_TEST(gzip_is_told_by_its_first_bytes_in_any_pieces),
         ARCHIVE_TEST(names_stay_the_bytes_they_are),
         ARCHIVE_TEST(names_of_pax_headers_stay_the_bytes_they_are),
