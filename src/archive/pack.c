@@ -125,7 +125,9 @@ static int read_piece(const struct pack *p, int fd, const char *path, size_t n, 
     return err_wrap(err, "%s", path);
 }
 
-static int pack_extent(struct pack *p, int fd, const char *path, const struct tar_extent *x, struct err *err)
+/* `size`: of the whole file, which is counted already. */
+static int pack_extent(struct pack *p, int fd, const char *path, const struct tar_extent *x, uint64_t size,
+                       struct err *err)
 {
     for (uint64_t done = 0; done < x->size;) {
         size_t n = x->size - done < READ_BYTES ? (size_t)(x->size - done) : READ_BYTES;
@@ -134,18 +136,18 @@ static int pack_extent(struct pack *p, int fd, const char *path, const struct ta
             return -1;
         done += n;
         if (p->opts->progress)
-            p->opts->progress(p->opts->ctx, p->totals->bytes - x->size + done);
+            p->opts->progress(p->opts->ctx, p->totals->bytes - size + x->offset + done);
     }
     return 0;
 }
 
-static int pack_content(struct pack *p, int fd, const char *path, struct err *err)
+static int pack_content(struct pack *p, int fd, const char *path, uint64_t size, struct err *err)
 {
     uint64_t stored = extents_bytes(&p->extents);
     if (p->measuring)
         p->tar_bytes += stored;
     for (size_t i = 0; !p->measuring && i < p->extents.n; i++)
-        if (pack_extent(p, fd, path, &p->extents.v[i], err) < 0)
+        if (pack_extent(p, fd, path, &p->extents.v[i], size, err) < 0)
             return -1;
     return emit_padding(p, stored, err);
 }
@@ -186,7 +188,7 @@ static int pack_file(struct pack *p, const struct fs_entry *e, struct err *err)
         extents_find(&p->extents, fd, &st, &h.sparse, err) < 0 || announce(p, &h, err) < 0)
         return -1;
     tell_set_id(p, e->path, st.st_mode);
-    return emit_head(p, &h, err) < 0 ? -1 : pack_content(p, fd, e->path, err);
+    return emit_head(p, &h, err) < 0 ? -1 : pack_content(p, fd, e->path, h.size, err);
 }
 
 static int visit(void *ctx, const struct fs_entry *e, struct err *err)

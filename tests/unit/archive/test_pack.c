@@ -204,6 +204,41 @@ static void holes_are_not_stored(void **state)
     assert_true(st.st_blocks < 64);
 }
 
+static void note_progress(void *ctx, uint64_t bytes)
+{
+    uint64_t *last = ctx;
+    assert_true(bytes >= *last);
+    *last = bytes;
+}
+
+static int drop(void *ctx, const void *p, size_t n, struct err *err)
+{
+    (void)ctx;
+    (void)p;
+    (void)n;
+    (void)err;
+    return 0;
+}
+
+static void progress_goes_forward_to_the_end_through_holes(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    uint64_t last = 0;
+    const struct archive_pack_opts opts = {.progress = note_progress, .ctx = &last};
+    write_file(f->from, "a", "1", 1);
+    AUTO_FD fd = openat(f->from, "b", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    char *content = calloc(1, 1 << 20); /* more than is read at once */
+    assert_non_null(content);
+    for (off_t at = 0; at <= 4 << 20; at += 2 << 20)
+        assert_int_equal(pwrite(fd, content, 1 << 20, at), 1 << 20);
+    free(content);
+    write_file(f->from, "c", "22", 2);
+    assert_int_equal(archive_pack(f->from, drop, NULL, &opts, &f->totals, &err), 0);
+    assert_int_equal(last, f->totals.bytes);
+    assert_int_equal(last, (5 << 20) + 3);
+}
+
 static void what_would_not_be_unpacked_is_left_out_and_told(void **state)
 {
     struct fixture *f = *state;
@@ -373,6 +408,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_packed_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(packing_twice_gives_the_same_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(holes_are_not_stored, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(progress_goes_forward_to_the_end_through_holes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_would_not_be_unpacked_is_left_out_and_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(set_id_bits_are_dropped_and_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(measuring_gives_the_size_that_packing_writes, set_up, tear_down),
