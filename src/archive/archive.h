@@ -58,8 +58,8 @@ struct archive_totals {
 int archive_unpack(int dir_fd, archive_read_fn read, void *ctx, const struct archive_unpack_opts *opts,
                    struct archive_totals *totals, struct err *err);
 
-/* Streaming gzip reading (RFC 1952): any number of members, each verified; zero bytes may follow. ERR_CORRUPT where the
- * stream is damaged, cut short, or followed by something else. `read` and `ctx` are borrowed. */
+/* Streaming gzip reading (RFC 1952): any number of members, each verified; zero bytes may follow each of them.
+ * ERR_CORRUPT where the stream is damaged, cut short, or followed by something else. `read` and `ctx` are borrowed. */
 struct gunzip;
 int gunzip_open(struct gunzip **out, archive_read_fn read, void *ctx, struct err *err);
 int64_t gunzip_read(struct gunzip *g, void *p, size_t max, struct err *err); /* like archive_read_fn */

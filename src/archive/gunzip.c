@@ -1,14 +1,15 @@
 /* Reading gzip (RFC 1952) as a stream, any number of members one after another, each checked against its CRC and
- * length. Zero bytes may follow the last one (tape blocks), anything else may not. */
+ * length. Zero bytes may follow each (tape blocks), anything else but a member may not. */
 #include "archive/archive.h"
 
 #include <isa-l/igzip_lib.h>
 #include <string.h>
 
-#define INPUT_BYTES  ((size_t)64 << 10)
-#define OUTPUT_MAX   ((size_t)1 << 30) /* igzip counts in 32 bits */
-#define GZIP_MAGIC_1 0x1f
-#define PADDING_BYTE 0
+#define INPUT_BYTES    ((size_t)64 << 10)
+#define OUTPUT_MAX     ((size_t)1 << 30) /* igzip counts in 32 bits */
+#define GZIP_MAGIC_1   0x1f
+#define PADDING_BYTE   0
+#define RESERVED_FLAGS 0xe0 /* RFC 1952, 2.3.1.2: an error where set */
 
 enum gunzip_place { BETWEEN_MEMBERS, IN_HEADER, IN_BODY };
 
@@ -105,6 +106,8 @@ static int read_header(struct gunzip *g, struct err *err)
     if (rc <= 0)
         return rc < 0 ? -1 : truncated(err);
     rc = isal_read_gzip_header(&g->state, &g->header);
+    if (rc == ISAL_DECOMP_OK && (g->header.flags & RESERVED_FLAGS))
+        return damaged(ISAL_INVALID_WRAPPER, err);
     if (rc == ISAL_DECOMP_OK)
         g->place = IN_BODY;
     else if (rc != ISAL_END_INPUT)

@@ -170,12 +170,27 @@ static void noise_is_never_taken_for_gzip_and_never_hangs(void **state)
     }
 }
 
+/* RFC 1952, 2.3.1.2: "must give an error indication if any reserved bit is non-zero". */
+static void reserved_flags_are_refused(void **state)
+{
+    struct bufs *b = *state;
+    buf_adds(&b->plain, "content");
+    gzip_add(&b->gz, b->plain.p, b->plain.n);
+    for (int bit = 5; bit < 8; bit++) {
+        err_clear(&b->err);
+        b->gz.p[3] = (char)(1 << bit);
+        assert_int_equal(gunzip_all(&b->gz, 1, 4096, &b->out, &b->err), -1);
+        assert_int_equal(b->err.kind, ERR_CORRUPT);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         GUNZIP_TEST(members_follow_one_another_in_any_pieces),
         GUNZIP_TEST(a_header_with_every_field_may_come_byte_by_byte),
         GUNZIP_TEST(zeros_may_follow_and_nothing_else),
+        GUNZIP_TEST(reserved_flags_are_refused),
         GUNZIP_TEST(a_stream_cut_anywhere_is_corrupt),
         GUNZIP_TEST(a_flipped_bit_is_found_or_without_effect),
         GUNZIP_TEST(noise_is_never_taken_for_gzip_and_never_hangs),
