@@ -166,9 +166,11 @@ static int check_key(const json_t *obj, const yaml_event_t *event, struct err *e
     unsigned line = line_number(event->start_mark);
     if (event->type != YAML_SCALAR_EVENT)
         return err_set(err, ERR_INVALID, "line %u: a key must be plain text", line);
-    const char *key = (const char *)event->data.scalar.value;
+    const char *key = (const char *)event->data.scalar.value, *tag = (const char *)event->data.scalar.tag;
     if (strlen(key) != event->data.scalar.length)
         return err_set(err, ERR_INVALID, "line %u: a NUL character", line);
+    if (tag && !str_eq(tag, "!") && !str_eq(tag, TAG_PREFIX "str"))
+        return err_set(err, ERR_INVALID, "line %u: the tag \"%.64s\" does not fit here", line, tag);
     if (str_eq(key, "<<") && event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
         return err_set(err, ERR_INVALID, "line %u: merge keys (<<) are not supported", line);
     if (json_object_get(obj, key))

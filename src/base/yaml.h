@@ -4,7 +4,8 @@
  * string). A key is a scalar, taken by its text ("8080: web" has the key "8080"). No document at all is null. An alias
  * shares its anchor's value: copy before changing a parsed tree. Limits: depth JSON_DEPTH_MAX and nodes YAML_NODES_MAX,
  * both after alias expansion (which stops alias bombs), YAML_ANCHORS_MAX anchors, YAML_DIRECTIVES_MAX %TAG directives,
- * one document. Duplicate keys, merge keys (<<), foreign tags and numbers that JSON cannot hold are refused. */
+ * one document. Duplicate keys, merge keys (<<), tags that do not fit (of a key: all but !!str) and numbers that JSON
+ * cannot hold are refused. */
 #ifndef BERTH_BASE_YAML_H
 #define BERTH_BASE_YAML_H
 

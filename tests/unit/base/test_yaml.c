@@ -57,6 +57,9 @@ static void tags_of_the_core_schema_are_honoured(void **state)
     assert_refused("a: 1\nb: !!python/object x", "line 2: the tag");
     assert_refused("!Ref x", "line 1: the tag");
     assert_refused("!!set {a, b}", "line 1: the tag");
+    assert_refused("a: 1\n!!int b: 2", "line 2: the tag");
+    assert_refused("{!Ref a: 1}", "line 1: the tag");
+    assert_means("{!!str a: 1, ! b: 2}", "{\"a\":1,\"b\":2}");
 }
 
 static void keys_are_taken_by_their_text(void **state)
