@@ -3,6 +3,7 @@
 #include "spec/value.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 #define PRIORITY_MAX 1000000
 
@@ -127,8 +128,10 @@ static const char *read_amount(struct reader *r, const struct node *object, cons
     struct node n = node_get(r, object, key);
     if (json_is_integer(n.v))
         return arena_printf(r->a, "%" JSON_INTEGER_FORMAT, json_integer_value(n.v));
-    if (json_is_real(n.v))
-        return arena_printf(r->a, "%.6g", json_real_value(n.v));
+    double real = json_real_value(n.v);
+    bool whole = fabs(real) < 0x1p63 && real == (double)(int64_t)real;
+    if (json_is_real(n.v)) /* 1e-9 is refused as such rather than cut to none */
+        return arena_printf(r->a, whole ? "%.0f" : fabs(real) < 1e-6 ? "%g" : "%.9f", real);
     return read_given(r, object, key);
 }
 

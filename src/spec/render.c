@@ -3,6 +3,8 @@
 #include "spec/template.h"
 #include "spec/value.h"
 
+#include <inttypes.h>
+
 #define SECRET_SHOWN "***"
 
 struct render {
@@ -172,22 +174,27 @@ static void put_publisher(const struct render *task, const struct publisher *p)
     put(task, "Publisher", publisher.into);
 }
 
-static void put_amount(const struct render *r, const char *key, const char *fmt, double amount)
+static void put_amount(const struct render *r, const char *key, uint64_t amount)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, amount);
+    put_str(r, key, amount ? text : NULL);
+}
+
+static void put_cpu(const struct render *r, double cpu)
 {
     char text[48];
-    if (!(amount > 0))
-        return;
-    snprintf(text, sizeof text, fmt, amount);
-    put_str(r, key, text);
+    snprintf(text, sizeof text, "%.15g", cpu);
+    put_str(r, "CPU", cpu > 0 ? text : NULL);
 }
 
 static void put_limits(const struct render *task, const struct limits *l)
 {
     struct render resources = below(task);
-    put_amount(&resources, "CPU", "%.9g", l->cpu);
-    put_amount(&resources, "Memory", "%.0f", (double)l->memory_bytes);
-    put_amount(&resources, "Disk", "%.0f", (double)l->disk_bytes);
-    put_amount(&resources, "GPU", "%.0f", l->gpu_count == GPU_ALL ? 1 : (double)l->gpu_count);
+    put_cpu(&resources, l->cpu);
+    put_amount(&resources, "Memory", l->memory_bytes);
+    put_amount(&resources, "Disk", l->disk_bytes);
+    put_amount(&resources, "GPU", l->gpu_count == GPU_ALL ? 1 : l->gpu_count);
     put_filled(task, "Resources", resources.into);
 }
 

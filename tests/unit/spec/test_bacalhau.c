@@ -68,6 +68,20 @@ static void json_reads_the_same(void **state)
     assert_int_equal(job->ops[0].limits.gpu_count, 2);
 }
 
+static void amounts_are_taken_to_the_last_digit(void **state)
+{
+    (void)state;
+    AUTO_JOB job =
+        must_parse(BACALHAU("", "    Resources: {CPU: 64.12345, Memory: 536870912.0, Disk: 1e9, GPU: 2.0}\n"));
+    assert_true(job->ops[0].limits.cpu == 64.12345);
+    assert_int_equal(job->ops[0].limits.memory_bytes, 536870912);
+    assert_int_equal(job->ops[0].limits.disk_bytes, 1000000000);
+    assert_int_equal(job->ops[0].limits.gpu_count, 2);
+    must_be_invalid(BACALHAU("", "    Resources: {CPU: 1e-9}\n"), "'1e-09' is not a number of CPUs");
+    must_be_invalid(BACALHAU("", "    Resources: {CPU: 1e300}\n"), "is not a number of CPUs");
+    must_be_invalid(BACALHAU("", "    Resources: {Memory: 0.5}\n"), "Resources.Memory: ");
+}
+
 static void what_is_not_said_has_its_default(void **state)
 {
     (void)state;
@@ -377,6 +391,7 @@ int main(void)
         cmocka_unit_test(a_full_specification_becomes_the_model),
         cmocka_unit_test(keys_match_whatever_their_case),
         cmocka_unit_test(json_reads_the_same),
+        cmocka_unit_test(amounts_are_taken_to_the_last_digit),
         cmocka_unit_test(what_is_not_said_has_its_default),
         cmocka_unit_test(nulls_are_absent),
         cmocka_unit_test(the_root_is_strict_in_its_own_words),

@@ -308,6 +308,7 @@ static void a_dry_run_reads_back(void **state)
         BACALHAU("Name: n\nPriority: 2\nLabels: {a: b}\nConstraints: [{Key: k, Operator: exists}]\n",
                  "    Env: {A: b}\n    Resources: {CPU: 500m, Memory: 1GB, GPU: 1}\n    Network: {Type: Full}\n    "
                  "ResultPaths: [{Name: o, Path: /o}]\n    Timeouts: {TotalTimeout: 9}\n    Publisher: {Type: local}\n"),
+        BACALHAU("", "    Resources: {CPU: 64.1234567, Memory: 9007199254740993, Disk: 9223372036854775807}\n"),
         BACALHAU_S3("            Key: k\n            VersionID: v\n            Region: r\n"),
         BACALHAU_S3("            Partition: {Type: substring, StartIndex: 0, EndIndex: 4}\n"),
     };
