@@ -70,6 +70,21 @@ static int build_labels(const struct build *b, struct err *err)
     return 0;
 }
 
+static int not_a_constraint(struct span s, struct err *err)
+{
+    err_set(err, ERR_USAGE, "'%.*s' is no constraint: KEY=VALUE, KEY!=VALUE, KEY>N, KEY<N, KEY or !KEY", SHOWN(s));
+    return err_hint(err, "a job file has more: lists of values with the operators in and notin");
+}
+
+/* Other ways to say it would be taken for a key, or for part of a value. */
+static bool is_odd_constraint(const struct constraint *c, struct span key)
+{
+    for (size_t i = 0; i < key.n; i++)
+        if (strchr(" \t()<>=", key.p[i]))
+            return true;
+    return key.n == 0 || (c->values.n && strchr("gl", c->op[0]) && c->values.v[0][0] == '=');
+}
+
 /* "key=value", "key!=value", "key=a,b" is not one of them: lists are for files. "key" and "!key" ask for presence. */
 static int parse_constraint(struct arena *a, struct span s, struct constraint *c, struct err *err)
 {
@@ -93,8 +108,8 @@ static int parse_constraint(struct arena *a, struct span s, struct constraint *c
         c->op = "!";
         key = (struct span){key.p + 1, key.n - 1};
     }
-    if (key.n == 0)
-        return err_set(err, ERR_USAGE, "a constraint is KEY=VALUE, KEY!=VALUE, KEY>N, KEY<N, KEY or !KEY");
+    if (is_odd_constraint(c, key))
+        return not_a_constraint(s, err);
     c->key = arena_dup_span(a, key);
     return value_constraint(c, err);
 }

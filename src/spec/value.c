@@ -215,6 +215,26 @@ int value_network(struct span s, enum network_mode *out, struct err *err)
     return err_set(err, ERR_INVALID, "unknown network '%.*s'; expected None, Full or HTTP", SHOWN(s));
 }
 
+/* [-]digits[.digits]: what markets compare. */
+static bool is_number(struct span s)
+{
+    size_t digits = 0, points = 0;
+    bool is_signed = s.n && (*s.p == '-' || *s.p == '+');
+    for (size_t i = is_signed; i < s.n; i++) {
+        digits += ascii_is_digit(s.p[i]);
+        points += s.p[i] == '.';
+    }
+    return digits > 0 && points <= 1 && is_signed + digits + points == s.n && s.n < NUMBER_LENGTH_MAX - 1;
+}
+
+static int check_compared(const struct constraint *c, struct err *err)
+{
+    if ((!str_eq(c->op, "gt") && !str_eq(c->op, "lt")) || is_number(span_of(c->values.v[0])))
+        return 0;
+    return err_set(err, ERR_INVALID, "operator '%s' takes a number, found '%.*s'", c->op,
+                   SHOWN(span_of(c->values.v[0])));
+}
+
 int value_constraint(const struct constraint *c, struct err *err)
 {
     static const struct {
@@ -226,7 +246,7 @@ int value_constraint(const struct constraint *c, struct err *err)
         if (!str_eq(c->op, ops[i].op))
             continue;
         if (c->values.n >= ops[i].min && c->values.n <= ops[i].max)
-            return 0;
+            return check_compared(c, err);
         return err_set(err, ERR_INVALID, "operator '%s' takes %s, found %zu", c->op,
                        ops[i].max == 0   ? "no value"
                        : ops[i].max == 1 ? "one value"

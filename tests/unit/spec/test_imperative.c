@@ -286,6 +286,27 @@ static void docker_run_takes_the_least_and_refuses_the_wrong(void **state)
     strv_release(&bad_limit);
 }
 
+static void a_constraint_that_would_mean_something_else_is_refused(void **state)
+{
+    (void)state;
+    struct strv odd = LIST("mem>=5", "mem<=5", "region in (a,b)", "(x)", "!", "a b=c", ">5"),
+                fine = LIST("mem>5", "mem<-1.5", "a=b c", "a==b", "a!=(b)", "a=>5", "!ssd");
+    for (size_t i = 0; i < odd.n + fine.n; i++) {
+        bool is_odd = i < odd.n;
+        char *one[] = {is_odd ? odd.v[i] : fine.v[i - odd.n], NULL};
+        const struct strv list = {one, 1};
+        struct job *job = NULL;
+        struct err err = ERR_INIT;
+        int rc = spec_from_docker_run(&(struct spec_docker_run){.image = "i", .constraints = &list}, &job, &err);
+        if ((rc < 0) != is_odd)
+            fail_msg("%s: %s", one[0], err.text);
+        assert_int_equal(err.kind, is_odd ? ERR_USAGE : ERR_NONE);
+        job_free(job);
+    }
+    strv_release(&odd);
+    strv_release(&fine);
+}
+
 static void a_publisher_of_the_command_line_takes_the_place_of_the_jobs_own(void **state)
 {
     (void)state;
@@ -311,6 +332,7 @@ int main(void)
         cmocka_unit_test(publishers_and_outputs_are_read),
         cmocka_unit_test(docker_run_builds_the_same_job_as_a_file),
         cmocka_unit_test(docker_run_takes_the_least_and_refuses_the_wrong),
+        cmocka_unit_test(a_constraint_that_would_mean_something_else_is_refused),
         cmocka_unit_test(a_publisher_of_the_command_line_takes_the_place_of_the_jobs_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
