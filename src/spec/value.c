@@ -12,6 +12,7 @@
 #define BUCKET_MAX        255
 #define IMAGE_MAX         1024
 #define NUMBER_LENGTH_MAX 32
+#define MODEL_PARTS_MAX   3
 
 static bool is_control_or_space(char c)
 {
@@ -164,10 +165,22 @@ int value_hf_layout(struct span s, bool *hub, struct err *err)
     return 0;
 }
 
+static bool begins_word(struct span s)
+{
+    return s.n && is_word_char(*s.p) && *s.p != '.' && *s.p != '-';
+}
+
 int value_ollama_model(struct span s, struct err *err)
 {
-    if (!is_word(s, "/:") || contains(s, "..") || contains(s, "//") || s.p[0] == '/' || s.p[s.n - 1] == '/' ||
-        s.p[0] == ':' || s.p[s.n - 1] == ':')
+    struct span rest = s, part, name, tag;
+    bool more = true, ok = is_word(s, "/:") && !contains(s, "..");
+    for (size_t n = 0; ok && more; n++) {
+        more = span_cut(rest, '/', &part, &rest);
+        ok = n < MODEL_PARTS_MAX && begins_word(part);
+        if (ok && span_cut(part, ':', &name, &tag)) /* a port, or the tag */
+            ok = (n == 0 || !more) && begins_word(tag) && is_word(tag, "");
+    }
+    if (!ok)
         return err_set(err, ERR_INVALID, "'%.*s' is not a model; expected [HOST/][NAMESPACE/]NAME[:TAG]", SHOWN(s));
     return 0;
 }

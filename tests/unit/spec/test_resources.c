@@ -143,6 +143,12 @@ static void mistakes_in_resources_are_named(void **state)
         {NOSANA_RESOURCE("{'type': 'HF', 'repo': 'a/b', 'revision': '../x', 'target': '/m'}"), "is not a revision"},
         {NOSANA_RESOURCE("{'type': 'Ollama'}"), "model: required, but missing"},
         {NOSANA_RESOURCE("{'type': 'Ollama', 'model': 'a b'}"), "is not a model"},
+        {NOSANA_RESOURCE("{'type': 'Ollama', 'model': 'a/b/c/d'}"), "is not a model"},
+        {NOSANA_RESOURCE("{'type': 'Ollama', 'model': 'x:y:z'}"), "is not a model"},
+        {NOSANA_RESOURCE("{'type': 'Ollama', 'model': 'a/b:1/c'}"), "is not a model"},
+        {NOSANA_RESOURCE("{'type': 'Ollama', 'model': 'a//c'}"), "is not a model"},
+        {NOSANA_RESOURCE("{'type': 'Ollama', 'model': 'a:'}"), "is not a model"},
+        {NOSANA_RESOURCE("{'type': 'Ollama', 'model': '-a'}"), "is not a model"},
         {NOSANA_RESOURCE("7"), "resources[0]: expected an object"},
     };
     ALL_INVALID(faults);
