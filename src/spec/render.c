@@ -194,7 +194,7 @@ static void put_limits(const struct render *task, const struct limits *l)
     put_cpu(&resources, l->cpu);
     put_amount(&resources, "Memory", l->memory_bytes);
     put_amount(&resources, "Disk", l->disk_bytes);
-    put_amount(&resources, "GPU", l->gpu_count == GPU_ALL ? 1 : l->gpu_count);
+    put_amount(&resources, "GPU", l->gpu_count);
     put_filled(task, "Resources", resources.into);
 }
 
@@ -260,10 +260,47 @@ static void put_constraints(const struct render *r, const struct job *job)
     put_filled(r, "Constraints", list);
 }
 
+static const char *wordless_input(const struct input *in)
+{
+    const struct source_s3 *s = &in->s3;
+    if (in->kind == SOURCE_S3 && (s->session_token || s->secret_access_key || s->requester_pays || s->sse_customer_key))
+        return "credentials and options of a source";
+    if (in->kind == SOURCE_S3 && s->key && s->exact_key != value_key_is_exact(s->key))
+        return "a key that is one object, or not, against its looks";
+    return in->writable && in->kind != SOURCE_LOCAL ? "a writable input" : NULL;
+}
+
+/* The first thing that the specification would be silent about. */
+static const char *wordless(const struct op *op)
+{
+    const struct registry_auth *login = &op->auth;
+    const char *what = NULL;
+    if (op->kind != OP_RUN)
+        what = "a volume";
+    else if (login->server || login->username || login->password || login->email)
+        what = "the login of a registry";
+    else if (op->private_logs)
+        what = "private logs";
+    else if (op->limits.required_vram_mib)
+        what = "required VRAM";
+    else if (op->limits.gpu_count == GPU_ALL)
+        what = "all GPUs";
+    else if (op->result_count)
+        what = "results found in logs";
+    for (size_t i = 0; i < op->input_count && !what; i++)
+        what = wordless_input(&op->inputs[i]);
+    return what;
+}
+
 json_t *spec_to_bacalhau(const struct job *job, bool secrets, struct err *err)
 {
     if (job->op_count != 1) {
         err_set(err, ERR_UNSUPPORTED, "a Bacalhau specification has one task, this job has %zu ops", job->op_count);
+        return NULL;
+    }
+    const char *what = wordless(&job->ops[0]);
+    if (what) {
+        err_set(err, ERR_UNSUPPORTED, "a Bacalhau specification has no words for %s", what);
         return NULL;
     }
     AUTO_JSON root = json_object();

@@ -68,7 +68,8 @@ int spec_from_docker_run(const struct spec_docker_run *r, struct job **out, stru
 json_t *spec_to_json(const struct job *job, struct err *err);
 
 /* The job as a Bacalhau specification, secrets as they are (to be posted) or as "***" (to be shown), and braces quoted.
- * Owned. UNSUPPORTED where that format has no words for a part of it (several ops, a Nosana `url`). */
+ * Owned. UNSUPPORTED where that format has no words for a part of the model: several ops, a Nosana `url`, a registry's
+ * login, private logs, … */
 json_t *spec_to_bacalhau(const struct job *job, bool secrets, struct err *err);
 
 /* -1 with ERR_UNSUPPORTED, the name and place of the first thing that `berth run` does not do. */

@@ -370,6 +370,28 @@ static void what_bacalhau_has_no_words_for_is_an_error(void **state)
     AUTO_JOB job = must_parse(NOSANA_RESOURCE("{'type': 'S3', 'url': 'https://h/x', 'target': '/a'}"));
     assert_null(spec_to_bacalhau(job, false, &err));
     assert_int_equal(err.kind, ERR_UNSUPPORTED);
+    static const struct fault silent[] = {
+        {NOSANA(", 'private': true"), "private logs"},
+        {NOSANA(", 'gpu': true"), "all GPUs"},
+        {NOSANA(", 'required_vram': 8"), "required VRAM"},
+        {NOSANA(", 'authentication': {'docker': {'username': 'u', 'password': 'p'}}"), "login of a registry"},
+        {NOSANA_RESOURCE("{'type': 'HF', 'repo': 'o/n', 'target': '/b', 'allowWrite': true}"), "a writable input"},
+        {RECORD_OP(", 'results': [{'name': 'n', 'regex': 'x'}]"), "results found in logs"},
+        {RECORD_OP(", 'inputs': [{'kind': 's3', 'target': '/x', 'bucket': 'b', 'requester_pays': true}]"),
+         "of a source"},
+        {RECORD_OP(", 'inputs': [{'kind': 's3', 'target': '/x', 'bucket': 'b', 'key': 'd', 'exact_key': false}]"),
+         "against its looks"},
+        {"{'berth': 1, 'job': {'type': 'batch', 'ops': [{'kind': 'create-volume', 'id': 'a', 'network': 'none'}]}}",
+         "a volume"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(silent); i++) {
+        struct err why = ERR_INIT;
+        AUTO_JOB one = must_parse(silent[i].text);
+        AUTO_JSON spec = spec_to_bacalhau(one, false, &why);
+        if (spec || !strstr(why.text, silent[i].part))
+            fail_msg("%s: %s", silent[i].text, why.text);
+        assert_int_equal(why.kind, ERR_UNSUPPORTED);
+    }
 }
 
 int main(void)
