@@ -122,9 +122,6 @@ struct job_kvs read_kvs(struct reader *r, const struct node *object, const char 
 /* Every key of the object must be one of `known` (NULL-terminated); a key given twice in two cases is a problem. */
 void check_keys(struct reader *r, const struct node *object, const char *const *known);
 
-/* That no two keys differ in case only; check_keys() includes it. */
-void check_repeated_keys(struct reader *r, const struct node *object);
-
 /* One key of an object: whether it is known, and where keys have any case, whether it stands there twice. */
 bool check_key(struct reader *r, const struct node *member, const char *const *known);
 

@@ -1,6 +1,7 @@
 /* A run record as a job: `job` is the model, `inputs` says which versions it ran with.
  *
- * A record is a file from outside like any other: every value goes by the rules of value.h again. */
+ * A record is a file from outside like any other: values go by the rules of value.h again. Ids, groups, dependencies
+ * and the patterns of results are taken as they stand. */
 #include "spec/dialect.h"
 #include "spec/record.h"
 #include "spec/value.h"
