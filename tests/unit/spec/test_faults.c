@@ -123,31 +123,73 @@ static void yaml_in_braces_is_read(void **state)
     assert_string_equal(with_bom->ops[0].image, "img");
 }
 
+/* Which of the values below a key takes; a bit each. */
+enum {
+    INT = 1,
+    REAL = 2,
+    TRUE = 4,
+    NIL = 8,
+    STR = 16,
+    LIST = 32,
+    OBJECT = 64,
+    LISTS = 128,
+    NESTED = 256,
+    LESS = 512,
+    HUGE_REAL = 1024
+};
+
 static void wrong_types_anywhere_are_told(void **state)
 {
     (void)state;
     static const char *const values[] = {"1",  "1.5",  "true",      "null", "'x'",  "[]",
                                          "{}", "[[]]", "{'a': {}}", "-1",   "1e300"};
-    static const char *const keys[] = {"image",    "cmd",          "entrypoint",     "env",
-                                       "work_dir", "gpu",          "private",        "volumes",
-                                       "expose",   "resources",    "restart_policy", "authentication",
-                                       "aliases",  "required_vram"};
-    static const char *const roots[] = {"version", "type", "ops", "meta", "global", "logistics", "deployment_id"};
-    for (size_t v = 0; v < ARRAY_LEN(values); v++) {
-        for (size_t k = 0; k < ARRAY_LEN(keys) + ARRAY_LEN(roots); k++) {
+    static const struct {
+        const char *key;
+        unsigned takes;
+    } keys[] = {{"image", STR},          {"cmd", STR | LIST},   {"entrypoint", STR | LIST}, {"env", OBJECT},
+                {"work_dir", STR},       {"gpu", TRUE},         {"private", TRUE},          {"volumes", LIST},
+                {"expose", INT | LIST},  {"resources", LIST},   {"restart_policy", 0},      {"authentication", OBJECT},
+                {"aliases", STR | LIST}, {"required_vram", INT}};
+    for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
+        for (size_t v = 0; v < ARRAY_LEN(values); v++) {
             char text[512];
             struct err err = ERR_INIT;
-            if (k < ARRAY_LEN(keys))
-                snprintf(text, sizeof text,
-                         "{'version': '0.1', 'type': 'container', 'ops': [{'id': 'a', 'type': 'container/run', 'args': "
-                         "{'%s': "
-                         "%s}}]}",
-                         keys[k], values[v]);
-            else
-                snprintf(text, sizeof text, "{'%s': %s, 'x': 1, 'ops%s': 2}", roots[k - ARRAY_LEN(keys)], values[v],
-                         strcmp(roots[k - ARRAY_LEN(keys)], "ops") == 0 ? "2" : "");
+            snprintf(text, sizeof text,
+                     "{'version': '0.1', 'type': 'container', 'ops': [{'id': 'a', 'type': 'container/run', 'args': {%s"
+                     "'%s': %s}}]}",
+                     str_eq(keys[k].key, "image") ? "" : "'image': 'i', ", keys[k].key, values[v]);
             AUTO_JOB job = try_parse(text, NULL, false, &err);
-            assert_true(job || err.text[0]);
+            bool takes = keys[k].takes >> v & 1;
+            if (takes != (job != NULL))
+                fail_msg("%s: %s: %s", keys[k].key, values[v], job ? "accepted" : err.text);
+            if (!takes && !strstr(err.text, keys[k].key))
+                fail_msg("%s: %s is not named: %s", keys[k].key, values[v], err.text);
+        }
+    }
+}
+
+static void wrong_types_at_the_root_are_told(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"1",  "1.5",  "true",      "null", "'x'",  "[]",
+                                         "{}", "[[]]", "{'a': {}}", "-1",   "1e300"};
+    static const struct {
+        const char *key;
+        unsigned takes;
+    } roots[] = {{"version", 0}, {"type", 0}, {"ops", 0}, {"meta", OBJECT | NESTED}, {"global", OBJECT}};
+    for (size_t k = 0; k < ARRAY_LEN(roots); k++) {
+        for (size_t v = 0; v < ARRAY_LEN(values); v++) {
+            char text[512];
+            struct err err = ERR_INIT;
+            const char *key = roots[k].key;
+            snprintf(text, sizeof text, "{%s%s%s'%s': %s}", str_eq(key, "version") ? "" : "'version': '0.1', ",
+                     str_eq(key, "type") ? "" : "'type': 'container', ",
+                     str_eq(key, "ops") ? ""
+                                        : "'ops': [{'id': 'a', 'type': 'container/run', 'args': {'image': 'i'}}], ",
+                     key, values[v]);
+            AUTO_JOB job = try_parse(text, NULL, false, &err);
+            if ((roots[k].takes >> v & 1) != (job != NULL))
+                fail_msg("%s: %s: %s", key, values[v], job ? "accepted" : err.text);
         }
     }
 }
@@ -319,6 +361,7 @@ int main(void)
         cmocka_unit_test(what_is_no_job_says_what_was_expected),
         cmocka_unit_test(yaml_in_braces_is_read),
         cmocka_unit_test(wrong_types_anywhere_are_told),
+        cmocka_unit_test(wrong_types_at_the_root_are_told),
         cmocka_unit_test(mistakes_are_all_told_up_to_twenty),
         cmocka_unit_test(what_grows_with_the_number_of_ops_has_a_ceiling),
         cmocka_unit_test(no_number_of_warnings_hides_an_unknown_key),
