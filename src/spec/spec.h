@@ -21,7 +21,8 @@ struct spec_opts {
 enum spec_root { SPEC_UNKNOWN, SPEC_NOSANA, SPEC_BACALHAU, SPEC_RECORD, SPEC_REQUIRED_RESOURCES };
 enum spec_root spec_root_of(const json_t *document);
 
-/* Owned job. Errors: INVALID ("FILE: ops[0].args.imge: unknown key; did you mean 'image'?", in YAML "FILE:12: …"),
+/* Owned job. Errors: INVALID ("FILE: ops[0].args.imge: unknown key; did you mean 'image'?", in YAML "FILE:12: …", which
+ * is the line after templates are filled in: a -V value of several lines moves those that follow it),
  * UNSUPPORTED ("not supported: …"), LIMIT (above SPEC_FILE_MAX, which the caller may read by one byte), USAGE (a -V
  * without '='). All problems found (at most 20) are in the text, one a line; the first decides the kind. A record's
  * `inputs[]`, those of all ops in order, pin the versions: `objects[]` of {path, key, version, size, sha256} where
