@@ -170,7 +170,7 @@ static void print_text(const char *key, struct span text)
     bool more;
     do {
         more = span_cut(rest, '\n', &line, &rest);
-        printf("%-18s %.*s\n", key, SPAN_FMT(line));
+        text_line(stdout, "%-18s %.*s", key, SPAN_FMT(line));
         key = "";
     } while (more);
 }

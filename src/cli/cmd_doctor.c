@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "cli/network.h"
+#include "cli/table.h"
 #include "cli/wiring.h"
 #include "s3/creds.h"
 
@@ -197,10 +198,10 @@ static void print_rows(const struct cli *cli, const struct report *r)
     {
         const char *state = json_get_str(row, "state"), *hint = json_get_str(row, "hint");
         const char *tint = str_eq(state, "ok") ? "\033[32m" : str_eq(state, "bad") ? "\033[31m" : "\033[33m";
-        printf("%s%-4s%s  %-15s %s\n", cli->colour_out ? tint : "", state, cli->colour_out ? "\033[0m" : "",
-               json_get_str(row, "check"), json_get_str(row, "found"));
+        printf("%s%-4s%s  ", cli->colour_out ? tint : "", state, cli->colour_out ? "\033[0m" : "");
+        text_line(stdout, "%-15s %s", json_get_str(row, "check"), json_get_str(row, "found"));
         if (hint)
-            printf("      %-15s → %s\n", "", hint);
+            text_line(stdout, "      %-15s → %s", "", hint);
     }
 }
 

@@ -1,5 +1,6 @@
 /* berth fetch: inputs straight to a folder, no container. */
 #include "base/clock.h"
+#include "cli/table.h"
 #include "cli/ui.h"
 #include "cli/wiring.h"
 #include "spec/spec.h"
@@ -40,7 +41,7 @@ static void on_file(void *ctx, const char *path, uint64_t size, const char *vers
         json_array_append_new(l->files, one);
     } else if (l->print) {
         char human[HUMAN_MAX];
-        printf("%10s  %s\n", size != XFER_SIZE_UNKNOWN ? human_bytes(human, size) : "?", path);
+        text_line(stdout, "%10s  %s", size != XFER_SIZE_UNKNOWN ? human_bytes(human, size) : "?", path);
     }
 }
 

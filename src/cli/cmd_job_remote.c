@@ -1,6 +1,7 @@
 /* berth job list, describe, history, logs, stop: jobs of a server. */
 #include "base/enc.h"
 #include "cli/remote.h"
+#include "cli/table.h"
 
 #include <inttypes.h>
 
@@ -111,7 +112,7 @@ static int print_id(void *ctx, const json_t *page, struct err *err)
         if (*left == 0)
             return 1;
         --*left;
-        puts(json_get_str(json_array_get(list, i), "id"));
+        text_line(stdout, "%s", json_get_str(json_array_get(list, i), "id"));
     }
     return 0;
 }
@@ -265,7 +266,8 @@ static int stop(struct cli *cli, const struct strv *operands, struct err *err)
     if (globals.json)
         return cli_print_json(json_incref((json_t *)job), err) < 0;
     const char *state = json_get_str(job, "state");
-    printf("%s %s\n", json_get_str(job, "id"), str_eq(state, "stopped") ? "stopped" : "will be stopped by its node");
+    text_line(stdout, "%s %s", json_get_str(job, "id"),
+              str_eq(state, "stopped") ? "stopped" : "will be stopped by its node");
     return 0;
 }
 

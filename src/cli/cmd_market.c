@@ -3,6 +3,7 @@
 #include "base/yaml.h"
 #include "cli/jobfile.h"
 #include "cli/remote.h"
+#include "cli/table.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -278,7 +279,7 @@ static int write_token(json_t *answer, const char *token, struct err *err)
     if (rc < 0)
         return -1;
     if (!globals.json && !globals.quiet)
-        fprintf(stderr, "written: %s (%s)\n", a.out, json_get_str(answer, "id"));
+        text_line(stderr, "written: %s (%s)", a.out, json_get_str(answer, "id"));
     json_object_del(answer, "token");
     return json_put_str(answer, "file", a.out, err);
 }
@@ -303,7 +304,7 @@ static int show_token(struct api *api, json_t *answer, struct err *err)
     if (globals.json)
         return cli_print_json(json_incref(answer), err);
     if (!a.out)
-        puts(token);
+        text_line(stdout, "%s", token);
     return 0;
 }
 

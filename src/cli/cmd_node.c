@@ -1,6 +1,7 @@
 /* berth node list, describe, approve, reject, drain, undrain: the machines of a server's markets. */
 #include "base/enc.h"
 #include "cli/remote.h"
+#include "cli/table.h"
 
 #include <stdlib.h>
 
@@ -156,7 +157,7 @@ static int one(struct cli *cli, const struct strv *operands, const struct comman
     if (rc == 0 && globals.json)
         rc = cli_print_json(json_incref((json_t *)node), err);
     else if (rc == 0 && action)
-        printf("%s %s\n", json_get_str(node, "id"), json_get_str(node, "state"));
+        text_line(stdout, "%s %s", json_get_str(node, "id"), json_get_str(node, "state"));
     else if (rc == 0)
         rc = remote_describe(node, node_lines, err);
     api_free(api);

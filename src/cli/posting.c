@@ -3,6 +3,7 @@
 #include "base/rng.h"
 #include "cli/confidential.h"
 #include "cli/remote.h"
+#include "cli/table.h"
 
 #include <stdlib.h>
 
@@ -111,13 +112,13 @@ static int say_posted(const struct posting_opts *o, json_t *job, struct err *err
     const char *id = json_get_str(job, "id");
     int rc = 0;
     if (o->id_only)
-        puts(id);
+        text_line(stdout, "%s", id);
     else if (globals.json && o->follow)
         rc = say_event(job, err);
     else if (globals.json && !o->wait)
         rc = cli_print_json(json_incref(job), err);
     else if (!globals.quiet)
-        fprintf(stderr, "posted %s to %s\n", id, o->market);
+        text_line(stderr, "posted %s to %s", id, o->market);
     fflush(stdout);
     return rc;
 }

@@ -1,6 +1,7 @@
 """F1–F4: keys that can't become files, keys that get in each other's way, folders, nothing at all."""
 import pytest
 
+from conftest import bacalhau
 from faults.kit import fetch, server  # noqa: F401 (a fixture)
 
 BAD_KEYS = {"d/a/../../x": "..", "d//x": "absolute", "d/a//x": "empty", "d/..": "..", "d/./x": ".", "d/n\0l": "", "d/" + "c" * 256: "255"}
@@ -91,3 +92,28 @@ def test_F4_an_empty_object_by_its_own_name(berth, server):
     got = fetch(berth, server, key="d/nothing")
     assert got.code == 0 and got.files == {"nothing": b""}, got
     assert all(r.range is None for r in server.asked())
+
+
+def obeyed(text):
+    """What a terminal would obey: C0, DEL, C1."""
+    return [c for c in text if (c < " " and c != "\n") or "\x7f" <= c < "\xa0"]
+
+
+@pytest.mark.parametrize("flags, out", [(("--dry-run",), "none"), ((), "out")])
+def test_a_key_cannot_drive_a_terminal(berth, server, flags, out):
+    key = "d/evil\x1b]0;title\x07\x9b31m"
+    server.put("b", key, "1")
+    listed = fetch(berth, server, *flags, out=out).result
+    alone = fetch(berth, server, *flags, out=out + "1", key=key).result
+    wrong = fetch(berth, server, *flags, out=out + "2", key=key + "/more").result
+    assert (listed.code, alone.code, wrong.code) == (0, 0, 1)
+    for got in (listed, alone, wrong):
+        assert not obeyed(got.text + got.errors), got
+    assert "evil?]0;title" in alone.text + alone.errors
+
+
+def test_a_job_file_cannot_drive_a_terminal(berth):
+    evil = "evil\x1b]0;title\x07\x9b31m"
+    job = berth.job({**bacalhau([], "true"), "Name": evil})
+    for done in (berth("validate", job), berth("validate", berth.job({**bacalhau([], "true"), evil: 1}, "wrong.json"))):
+        assert "evil?]0;title" in done.text and not obeyed(done.text + done.errors), done
