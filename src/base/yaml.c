@@ -338,16 +338,16 @@ static json_t *parse_with(struct reader *r, struct span text, struct yaml_lines 
 /* libyaml also breaks lines at U+0085, U+2028 and U+2029, whose last bytes these are. */
 static bool ends_line(char c)
 {
-    return memchr("\n\r\x85\xa8\xa9", c, 5) != NULL;
+    static const char ends[] = {'\n', '\r', '\x85', '\xa8', '\xa9'};
+    return memchr(ends, c, sizeof ends) != NULL;
 }
 
 /* libyaml compares each %TAG with all before it, in the midst of one call. Only a line begins with a directive. */
 static int check_directives(struct span text, struct err *err)
 {
-    static const char tag[] = "%TAG";
-    size_t found = 0, n = strlen(tag);
+    size_t found = 0;
     const char *end = text.p + text.n;
-    for (const char *at = text.p; at < end && (at = memmem(at, (size_t)(end - at), tag, n)); at += n)
+    for (const char *at = text.p; at < end && (at = memmem(at, (size_t)(end - at), "%TAG", 4)); at += 4)
         found += at == text.p || ends_line(at[-1]);
     if (found <= YAML_DIRECTIVES_MAX)
         return 0;
