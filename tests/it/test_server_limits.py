@@ -213,8 +213,10 @@ def test_metrics_count_and_are_the_operators_elsewhere(tmp_path):
     poster.post_job()
     assert Client(server.url).get("/metrics").status == 401
     assert poster.get("/metrics").status == 403
-    text = server.operator.get("/metrics").body.decode()
-    assert f'berth_requests_total{{method="POST",route="{JOBS}",status="201"}} 1\n' in text
+    metrics = lambda: server.operator.get("/metrics").body.decode()
+    counted = f'berth_requests_total{{method="POST",route="{JOBS}",status="201"}} 1\n'
+    eventually("the request to be counted, which is after its answer", lambda: counted in metrics())
+    text = metrics()
     assert 'berth_jobs{market="gpu",state="queued"} 1\n' in text and 'berth_oldest_queued_seconds{market="gpu"}' in text
     assert server.end() == 0
 
