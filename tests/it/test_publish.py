@@ -279,6 +279,7 @@ def test_ListBucket_and_GetObject_are_enough_to_stage_plain_results(berth, s3, s
 
 KILLS = 12
 
+
 def test_F28_killed_at_any_instant_nothing_half_is_visible_and_the_next_publish_is_right(berth, s3):
     bucket, root = s3.bucket(), berth.cwd / "out"
     root.mkdir()

@@ -123,7 +123,9 @@ static void yaml_in_braces_is_read(void **state)
     assert_string_equal(with_bom->ops[0].image, "img");
 }
 
-/* Which of the values below a key takes; a bit each. */
+static const char *const values[] = {"1", "1.5", "true", "null", "'x'", "[]", "{}", "[[]]", "{'a': {}}", "-1", "1e300"};
+
+/* Which of these values a key takes; a bit each. */
 enum {
     INT = 1,
     REAL = 2,
@@ -138,32 +140,39 @@ enum {
     HUGE_REAL = 1024
 };
 
+struct typed {
+    const char *key;
+    unsigned takes;
+};
+
+/* That a file with this value at this key is taken or, with its key named, refused. */
+static void expect_typed(const struct typed *t, size_t value, const char *text)
+{
+    struct err err = ERR_INIT;
+    AUTO_JOB job = try_parse(text, NULL, false, &err);
+    bool takes = t->takes >> value & 1;
+    if (takes != (job != NULL))
+        fail_msg("%s: %s: %s", t->key, values[value], job ? "accepted" : err.text);
+    if (!takes && !strstr(err.text, t->key))
+        fail_msg("%s: %s is not named: %s", t->key, values[value], err.text);
+}
+
 static void wrong_types_anywhere_are_told(void **state)
 {
     (void)state;
-    static const char *const values[] = {"1",  "1.5",  "true",      "null", "'x'",  "[]",
-                                         "{}", "[[]]", "{'a': {}}", "-1",   "1e300"};
-    static const struct {
-        const char *key;
-        unsigned takes;
-    } keys[] = {{"image", STR},          {"cmd", STR | LIST},   {"entrypoint", STR | LIST}, {"env", OBJECT},
-                {"work_dir", STR},       {"gpu", TRUE},         {"private", TRUE},          {"volumes", LIST},
-                {"expose", INT | LIST},  {"resources", LIST},   {"restart_policy", 0},      {"authentication", OBJECT},
-                {"aliases", STR | LIST}, {"required_vram", INT}};
+    static const struct typed keys[] = {{"image", STR},          {"cmd", STR | LIST},   {"entrypoint", STR | LIST},
+                                        {"env", OBJECT},         {"work_dir", STR},     {"gpu", TRUE},
+                                        {"private", TRUE},       {"volumes", LIST},     {"expose", INT | LIST},
+                                        {"resources", LIST},     {"restart_policy", 0}, {"authentication", OBJECT},
+                                        {"aliases", STR | LIST}, {"required_vram", INT}};
     for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
         for (size_t v = 0; v < ARRAY_LEN(values); v++) {
             char text[512];
-            struct err err = ERR_INIT;
             snprintf(text, sizeof text,
                      "{'version': '0.1', 'type': 'container', 'ops': [{'id': 'a', 'type': 'container/run', 'args': {%s"
                      "'%s': %s}}]}",
                      str_eq(keys[k].key, "image") ? "" : "'image': 'i', ", keys[k].key, values[v]);
-            AUTO_JOB job = try_parse(text, NULL, false, &err);
-            bool takes = keys[k].takes >> v & 1;
-            if (takes != (job != NULL))
-                fail_msg("%s: %s: %s", keys[k].key, values[v], job ? "accepted" : err.text);
-            if (!takes && !strstr(err.text, keys[k].key))
-                fail_msg("%s: %s is not named: %s", keys[k].key, values[v], err.text);
+            expect_typed(&keys[k], v, text);
         }
     }
 }
@@ -171,25 +180,18 @@ static void wrong_types_anywhere_are_told(void **state)
 static void wrong_types_at_the_root_are_told(void **state)
 {
     (void)state;
-    static const char *const values[] = {"1",  "1.5",  "true",      "null", "'x'",  "[]",
-                                         "{}", "[[]]", "{'a': {}}", "-1",   "1e300"};
-    static const struct {
-        const char *key;
-        unsigned takes;
-    } roots[] = {{"version", 0}, {"type", 0}, {"ops", 0}, {"meta", OBJECT | NESTED}, {"global", OBJECT}};
+    static const struct typed roots[] = {
+        {"version", 0}, {"type", 0}, {"ops", 0}, {"meta", OBJECT | NESTED}, {"global", OBJECT}};
     for (size_t k = 0; k < ARRAY_LEN(roots); k++) {
         for (size_t v = 0; v < ARRAY_LEN(values); v++) {
             char text[512];
-            struct err err = ERR_INIT;
             const char *key = roots[k].key;
             snprintf(text, sizeof text, "{%s%s%s'%s': %s}", str_eq(key, "version") ? "" : "'version': '0.1', ",
                      str_eq(key, "type") ? "" : "'type': 'container', ",
                      str_eq(key, "ops") ? ""
                                         : "'ops': [{'id': 'a', 'type': 'container/run', 'args': {'image': 'i'}}], ",
                      key, values[v]);
-            AUTO_JOB job = try_parse(text, NULL, false, &err);
-            if ((roots[k].takes >> v & 1) != (job != NULL))
-                fail_msg("%s: %s: %s", key, values[v], job ? "accepted" : err.text);
+            expect_typed(&roots[k], v, text);
         }
     }
 }
