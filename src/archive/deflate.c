@@ -9,6 +9,10 @@
 #define LEVEL          1
 #define CRC_POLYNOMIAL 0xedb88320u /* of CRC-32 (RFC 1952, 8), bits reversed */
 
+/* At its very beginning, ISA-L 2.30 hashes the address of its own state where it means the third byte on, so that
+ * output depended on where memory lay. That part of it leaves so few bytes to another, which does not. */
+#define FIRST_BYTES 16
+
 struct deflater {
     struct isal_zstream stream;
     uint8_t level_memory[ISAL_DEF_LVL1_DEFAULT];
@@ -38,6 +42,22 @@ static size_t store_block(const uint8_t *in, size_t n, uint8_t *out)
     return written;
 }
 
+/* On with the next `n` bytes of the input; what does not fit into `out` is lost. */
+static bool go_on(struct isal_zstream *s, size_t n, uint16_t flush, uint8_t *out, size_t room)
+{
+    bool fits = true;
+    s->avail_in = (uint32_t)n;
+    s->flush = flush;
+    do {
+        if (s->avail_out == 0) { /* the CRC goes on */
+            fits = false;
+            s->next_out = out;
+            s->avail_out = (uint32_t)room;
+        }
+    } while (isal_deflate(s) == COMP_OK && (s->avail_in > 0 || s->avail_out == 0));
+    return fits;
+}
+
 size_t deflate_block(struct deflater *d, const uint8_t *in, size_t n, uint8_t *out, uint32_t *crc)
 {
     struct isal_zstream *s = &d->stream;
@@ -46,19 +66,16 @@ size_t deflate_block(struct deflater *d, const uint8_t *in, size_t n, uint8_t *o
     s->level_buf = d->level_memory;
     s->level_buf_size = sizeof d->level_memory;
     s->gzip_flag = IGZIP_GZIP_NO_HDR; /* for the CRC; the trailer is never reached */
-    s->flush = FULL_FLUSH;
     const union {
         const uint8_t *given;
         uint8_t *wanted; /* ISA-L only reads there */
     } input = {.given = in};
     s->next_in = input.wanted;
-    s->avail_in = (uint32_t)n;
-    bool fits = true;
-    do {
-        fits = fits && s->total_out == 0;
-        s->next_out = out; /* what did not fit is stored in the end; until then the CRC goes on */
-        s->avail_out = (uint32_t)deflate_bound(n);
-    } while (isal_deflate(s) == COMP_OK && (s->avail_in > 0 || s->avail_out == 0));
+    size_t room = deflate_bound(n), first = n < FIRST_BYTES ? n : FIRST_BYTES;
+    s->next_out = out;
+    s->avail_out = (uint32_t)room;
+    bool fits = go_on(s, first, SYNC_FLUSH, out, room);
+    fits = go_on(s, n - first, FULL_FLUSH, out, room) && fits;
     *crc = s->internal_state.crc;
     return fits ? s->total_out : store_block(in, n, out);
 }

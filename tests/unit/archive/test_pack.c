@@ -2,6 +2,7 @@
  * tests/it/test_publish_tree.py's. */
 #include "archive/pack.h"
 
+#include "archive/deflate_priv.h"
 #include "base/fs.h"
 #include "base/path.h"
 #include "base/rng.h"
@@ -383,6 +384,31 @@ static void gzip_gives_the_same_bytes_on_any_number_of_cores(void **state)
     free(p);
 }
 
+/* Content that repeats has what is at its beginning found again, or not, by a table that is kept by hashes. */
+static void compression_does_not_depend_on_where_memory_lies(void **state)
+{
+    (void)state;
+    enum { DEFLATERS = 4, PERIOD = 24, BYTES = 20 * PERIOD, CONTENTS = 1 << 14 };
+    struct deflater *d[DEFLATERS];
+    for (size_t i = 0; i < DEFLATERS; i++)
+        assert_non_null(d[i] = deflater_new());
+    uint8_t in[BYTES], out[2][2 * BYTES];
+    struct rng rng = {7};
+    for (int k = 0; k < CONTENTS; k++) {
+        for (size_t i = 0; i < BYTES; i++)
+            in[i] = i < PERIOD ? (uint8_t)rng_next(&rng) : in[i - PERIOD];
+        uint32_t crc[2];
+        size_t n = deflate_block(d[0], in, BYTES, out[0], &crc[0]);
+        for (size_t i = 1; i < DEFLATERS; i++) {
+            assert_int_equal(deflate_block(d[i], in, BYTES, out[1], &crc[1]), n);
+            assert_memory_equal(out[0], out[1], n);
+            assert_int_equal(crc[0], crc[1]);
+        }
+    }
+    for (size_t i = 0; i < DEFLATERS; i++)
+        deflater_free(d[i]);
+}
+
 static int refuse(void *ctx, const void *p, size_t n, struct err *err)
 {
     (void)ctx, (void)p, (void)n;
@@ -415,6 +441,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(ceilings_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gzip_gives_back_its_input_whatever_its_size, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gzip_gives_the_same_bytes_on_any_number_of_cores, set_up, tear_down),
+        cmocka_unit_test(compression_does_not_depend_on_where_memory_lies),
         cmocka_unit_test(gzip_passes_on_what_its_receiver_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
