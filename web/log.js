@@ -28,7 +28,9 @@ export function logView(id, index, signal, onState) {
 
   const settle = () => {
     due = false;
-    if (follow.checked) pre.scrollTop = pre.scrollHeight;
+    if (!follow.checked) return;
+    pre.scrollTop = pre.scrollHeight;
+    top = pre.scrollTop; // whoever scrolls up before the event of this is seen to
   };
   const shorten = () => {
     const high = follow.checked ? 0 : pre.scrollHeight;

@@ -130,6 +130,7 @@ int err_hint(struct err *err, const char *fmt, ...)
     vsnprintf(err->hint, sizeof err->hint, fmt, ap);
     va_end(ap);
     make_printable(err->hint);
+    drop_newlines(err->hint);
     return -1;
 }
 

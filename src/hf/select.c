@@ -33,8 +33,10 @@ int hf_put_in_order(struct hf_file *files, size_t n, struct err *err)
 {
     qsort(files, n, sizeof *files, by_path);
     for (size_t i = 1; i < n; i++)
-        if (strcmp(files[i - 1].path, files[i].path) == 0)
-            return err_set(err, ERR_PROTOCOL, "the tree lists '%.512s' twice", files[i].path);
+        if (strcmp(files[i - 1].path, files[i].path) == 0) {
+            err_set(err, ERR_PROTOCOL, "the tree lists '%.512s' twice", files[i].path);
+            return err_one_line(err);
+        }
     return 0;
 }
 
@@ -53,7 +55,7 @@ int hf_check_paths(struct hf_file *files, size_t n, struct err *err)
     qsort(files, n, sizeof *files, by_component);
     for (size_t i = 1; i < n; i++)
         if (check_neighbours(files[i - 1].path, files[i].path, err) < 0)
-            return -1;
+            return err_one_line(err);
     qsort(files, n, sizeof *files, by_path);
     return 0;
 }
@@ -137,9 +139,11 @@ static int not_there(const struct hf_file *files, size_t n, const char *name, st
     struct near_top near;
     AUTO_BUF names;
     buf_init(&names, ERR_HINT_MAX);
-    if (hf_glob_is_pattern(span_of(name)))
-        return err_set(err, ERR_NOTFOUND, "no file of the repository matches '%.512s'", name);
-    err_set(err, ERR_NOTFOUND, "no file '%.512s' in the repository", name);
+    bool pattern = hf_glob_is_pattern(span_of(name));
+    err_set(err, ERR_NOTFOUND, pattern ? "no file of the repository matches '%.512s'" : "no file '%.512s' in the repository", name);
+    err_one_line(err);
+    if (pattern)
+        return -1;
     if (is_folder(files, n, name))
         return err_hint(err, "it is a folder: write '%.200s/' to take all of it", name);
     find_near(files, n, name, &near);

@@ -59,7 +59,7 @@ static int check_entries(struct getting *g, const json_t *entries, struct err *e
         return err_set(err, ERR_LIMIT, "the manifest names more than %llu files", (unsigned long long)most);
     for (size_t i = 0; i < json_array_size(entries); i++)
         if (check_entry(json_array_get(entries, i), g, err) < 0)
-            return -1;
+            return err_one_line(err);
     return 0;
 }
 
@@ -129,7 +129,7 @@ static int check_contents(struct getting *g, const json_t *entries, int files_fd
             continue;
         AUTO_FD fd = fs_open_beneath(files_fd, path, O_RDONLY, 0, err);
         if (fd < 0 || check_content(g, fd, entry, path, err) < 0 || cancel_check(g->opts->stage.cancel, err) < 0)
-            return -1;
+            return err_one_line(err);
     }
     return 0;
 }

@@ -1,5 +1,6 @@
 """What the integration tests stand on: real servers, a private home for every test, and berth itself."""
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -14,6 +15,10 @@ import boto3
 import botocore.client
 import botocore.exceptions
 import pytest
+
+# What is compiled from here on is shared by the workers of a run, and goes with it.
+if os.environ.get("BERTH_TEST_PYCACHE"):
+    sys.pycache_prefix, sys.dont_write_bytecode = os.environ["BERTH_TEST_PYCACHE"], False
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
@@ -60,10 +65,16 @@ def stop_servers(folder):
 
 @pytest.fixture(scope="session")
 def servers(state_dir):
-    """S3, both engines, registry and nginx; once for the whole session. Those that were up before stay up."""
-    folder = state_dir / "servers"
+    """S3, both engines, registry and nginx; once for the whole session. Those that were up before stay up, and so does an S3 server
+    that all workers share: the first to come starts it, tools/run-it stops it."""
+    folder, shared = state_dir / "servers", os.environ.get("BERTH_TEST_SHARED")
     found = (folder / "servers.json").exists()
-    yield start_servers(folder, "s3", "podman", "docker", "registry", "nginx", PODMAN_NETNS="none")
+    facts = start_servers(folder, *([] if shared else ["s3"]), "podman", "docker", "registry", "nginx", PODMAN_NETNS="none")
+    if shared:
+        with open(f"{shared}.lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            facts["s3"] = start_servers(shared, "s3")["s3"]
+    yield facts
     if not found:
         stop_servers(folder)
 

@@ -1,6 +1,7 @@
 """A market of real processes: servers on one database, a load balancer before them, nodes with engines that run nothing.
 
 All of it can be killed, frozen and started again at any moment, and is gone when the fleet is closed."""
+import atexit
 import base64
 import contextlib
 import functools
@@ -9,6 +10,7 @@ import json
 import os
 import pathlib
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -107,6 +109,17 @@ class Process:
         return self.log.read_text(errors="replace")[-n:] if self.log.exists() else ""
 
 
+@functools.cache
+def empty_database(initdb, *drop):
+    """As initdb makes it; a copy takes a tenth of the time."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-initdb."))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shutil.chown(folder, "postgres", "postgres")
+    subprocess.run([*drop, initdb, "-D", folder / "data", "-U", "berth", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
+                    "--wal-segsize=1"], check=True, capture_output=True, cwd=folder)
+    return folder / "data"
+
+
 class Postgres(Process):
     """PostgreSQL in a folder of its own; crash() is `pg_ctl stop -m immediate`."""
 
@@ -119,8 +132,7 @@ class Postgres(Process):
         self.drop = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
         folder.mkdir(exist_ok=True)
         os.chown(folder, user.pw_uid, user.pw_gid)
-        subprocess.run([*self.drop, found[-1], "-D", self.data, "-U", "berth", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
-                        "--wal-segsize=1"], check=True, capture_output=True, cwd=folder)
+        subprocess.run(["cp", "-a", empty_database(found[-1], *self.drop), self.data], check=True)
         super().__init__("postgres", [*self.drop, self.bin / "postgres", "-D", self.data, "-h", "127.0.0.1", "-p", self.port, "-k", folder,
                                       "-c", "fsync=off", "-c", "restart_after_crash=on", "-c", "max_wal_size=8MB", "-c", "min_wal_size=2MB"],
                          dict(os.environ), folder)

@@ -228,6 +228,9 @@ def test_a_log_stays_where_its_reader_is(browser, server, operator):
     node.log(ref(claim), "the next\n", offset=len(first))
     browser.shows("the next", ".log")
     assert browser.js("return document.querySelector('.log').scrollTop") == 100
+    # Brought to the end, and up again before that is told to the page.
+    browser.js("document.querySelector('.bar input').click(); document.querySelector('.log').scrollTop = 150")
+    browser.until("!document.querySelector('.bar input').checked")
     browser.find(".bar input").click()
     browser.until(at_end)
 

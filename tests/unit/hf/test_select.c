@@ -69,6 +69,21 @@ static void a_path_that_is_listed_twice_is_the_hubs_fault(void **state)
     assert_non_null(strstr(err.text, "'a' twice"));
 }
 
+/* A name is data of the hub, and an error is one line of berth's. */
+static void names_forge_no_lines(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    const char *const twice[] = {"a\nok: b", "a\nok: b", NULL}, *const below[] = {"a\nb", "a\nb/c", NULL};
+    struct tree t = tree_of(twice);
+    assert_int_equal(hf_put_in_order(t.files, t.n, &err), -1);
+    assert_null(strchr(err.text, '\n'));
+    err_clear(&err);
+    t = tree_of(below);
+    assert_int_equal(hf_check_paths(t.files, t.n, &err), -1);
+    assert_null(strchr(err.text, '\n'));
+}
+
 /* The chosen ones, each followed by a space; the hint on failure. */
 static void expect_chosen(const char *const *wanted, const char *chosen_text, const char *hint)
 {
@@ -181,6 +196,7 @@ int main(void)
         cmocka_unit_test(files_are_put_in_the_order_of_their_paths),
         cmocka_unit_test(what_can_not_lie_in_one_folder_is_refused),
         cmocka_unit_test(a_path_that_is_listed_twice_is_the_hubs_fault),
+        cmocka_unit_test(names_forge_no_lines),
         cmocka_unit_test(patterns_are_bounded_and_names_are_not),
         cmocka_unit_test(choosing_can_be_cancelled),
         cmocka_unit_test(a_pattern_that_means_nothing_is_an_error_even_where_all_is_chosen),
