@@ -60,7 +60,9 @@ def start_servers(folder, *names, **env):
 
 
 def stop_servers(folder):
-    subprocess.run([ROOT / "tools/servers", "stop", folder], check=False, timeout=120)
+    done = subprocess.run([ROOT / "tools/servers", "stop", folder], check=False, capture_output=True, text=True, timeout=120)
+    if done.stderr:  # one of them had ended before
+        pytest.fail(done.stderr, pytrace=False)
 
 
 @pytest.fixture(scope="session")
