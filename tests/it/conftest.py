@@ -40,6 +40,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "shipped: runs the build that users get, also where all else runs one with sanitizers")
 
 
+@pytest.fixture
+def tmp_path(tmp_path):
+    """Gone with its test: thousands of caches would take long to remove in the end."""
+    yield tmp_path
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def state_dir():
     """Each worker of a run that is shared out has a folder and servers of its own."""

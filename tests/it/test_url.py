@@ -79,12 +79,12 @@ def test_a_server_that_refuses_head_is_asked_for_the_first_byte(berth, server):
 
 
 def test_a_server_without_head_and_ranges_is_not_read_twice(berth, server):
-    o = server.put("b", "x.bin", size=2 * PART)
+    o = server.put("b", "x.bin", size=4 * PART)
     server.rule(method="HEAD", status=403, code="AccessDenied")
     server.rule(op="get", ignore_range=True)
     result = fetch(berth, f"{server.url}/b/x.bin")
     assert result.code == 0 and o.now.content.same_as(berth.cwd / "out/x.bin"), result
-    assert server.sent(op="get") < 3 * PART
+    assert server.sent(op="get") < 7 * PART  # sockets take several MiB of what nobody reads
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close"])
