@@ -140,7 +140,8 @@ static int not_there(const struct hf_file *files, size_t n, const char *name, st
     AUTO_BUF names;
     buf_init(&names, ERR_HINT_MAX);
     bool pattern = hf_glob_is_pattern(span_of(name));
-    err_set(err, ERR_NOTFOUND, pattern ? "no file of the repository matches '%.512s'" : "no file '%.512s' in the repository", name);
+    err_set(err, ERR_NOTFOUND,
+            pattern ? "no file of the repository matches '%.512s'" : "no file '%.512s' in the repository", name);
     err_one_line(err);
     if (pattern)
         return -1;
